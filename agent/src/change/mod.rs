@@ -1,0 +1,165 @@
+//! The effects this agent can have on its host, as data: they stand in the ledger before they are done.
+//!
+//! Nothing outside this folder alters a host. A change can be applied twice, undone twice, and undone when it was never
+//! applied; its undo restores only over what we wrote. It holds no secret, so it can be printed and stored.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// One effect on the host, with what its undo needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// SQL on the local server.
+    Statement(Statement),
+    /// A managed block at the head of a configuration file, and the reload that makes it count.
+    Block(Block),
+    /// A whole file.
+    File(File),
+    /// A data directory's contents moved into a trash directory beside it, to make room.
+    DataDir(DataDir),
+    /// A base backup by the engine's own tool, in a process group of its own.
+    Backup(Backup),
+    /// What the server process itself is told.
+    Server(Verb),
+    /// A router's state for one backend.
+    Route(RouteChange),
+}
+
+/// SQL that the engine composed from checked names. Each statement is safe to repeat; so is each undo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// What an operator reads: `create role flytt_shop_repl`.
+    pub about: String,
+    pub run: Vec<String>,
+    /// Run in this order when taken back; tried again for a few seconds where the server says "in use".
+    pub undo: Vec<String>,
+}
+
+/// The file's managed block of this name, framed by marker lines at the head of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub path: PathBuf,
+    /// `flytt <migration> <purpose>`
+    pub name: String,
+    /// What stands between the markers; `None` = the block is absent.
+    pub want: Option<String>,
+    /// What undo brings back.
+    pub had: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub path: PathBuf,
+    /// `None` = the file is absent.
+    pub want: Option<String>,
+    pub had: Option<String>,
+    pub mode: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDir {
+    pub path: PathBuf,
+    /// Where the former contents go; on the same file system.
+    pub trash: PathBuf,
+}
+
+/// `pg_basebackup` into an empty directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    pub into: PathBuf,
+    /// Directory of the tunnel's socket, or host name of the server.
+    pub host: String,
+    pub port: u16,
+    pub role: String,
+    pub slot: String,
+    /// The password file is named here, never read by us.
+    pub passfile: PathBuf,
+    pub tls: bool,
+    /// bytes a second; 0 = no limit
+    pub max_rate: u64,
+    pub fast_checkpoint: bool,
+    pub expected_bytes: u64,
+}
+
+/// What a server is told. Only `Start` and the stops have an undo: each other's opposite where the server ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Started and accepting connections from us; undo stops it.
+    Start,
+    /// Fast shutdown; undo starts it when `was_running`.
+    Stop {
+        was_running: bool,
+    },
+    /// Ended at once, without a checkpoint (PostgreSQL: SIGQUIT).
+    Kill,
+    Checkpoint,
+    /// Every session but our own ends; transactions in flight may finish within `drain_ms`. Done when a login of each kind
+    /// of account is refused and no session, and no login under way, is left.
+    EndSessions {
+        drain_ms: u64,
+    },
+    /// Standby becomes primary.
+    Promote,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteChange {
+    pub backend: String,
+    pub source: String,
+    pub target: String,
+    pub to: RouteState,
+    pub was: RouteState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteState {
+    /// New connections go to the source.
+    Source,
+    /// New connections wait; existing ones are left alone.
+    Held,
+    /// The target is in place, connections still wait.
+    Staged,
+    /// New connections go to the target; sessions to the source are shut.
+    Target,
+}
+
+impl fmt::Display for RouteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RouteState::Source => "to the source",
+            RouteState::Held => "held",
+            RouteState::Staged => "staged to the target, held",
+            RouteState::Target => "to the target",
+        })
+    }
+}
+
+/// What plan, progress and log show.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Statement(statement) => f.write_str(&statement.about),
+            Change::Block(Block { path, name, want: Some(_), .. }) => write!(f, "write block `{name}` into {}", path.display()),
+            Change::Block(Block { path, name, want: None, .. }) => write!(f, "remove block `{name}` from {}", path.display()),
+            Change::File(File { path, want: Some(_), .. }) => write!(f, "write {}", path.display()),
+            Change::File(File { path, want: None, .. }) => write!(f, "remove {}", path.display()),
+            Change::DataDir(DataDir { path, trash }) => {
+                write!(f, "move the contents of {} into {}", path.display(), trash.display())
+            }
+            Change::Backup(backup) => write!(f, "copy the source's cluster into {}", backup.into.display()),
+            Change::Server(verb) => match verb {
+                Verb::Start => f.write_str("start the server"),
+                Verb::Stop { .. } => f.write_str("stop the server"),
+                Verb::Kill => f.write_str("end the server at once"),
+                Verb::Checkpoint => f.write_str("checkpoint"),
+                Verb::EndSessions { drain_ms } => write!(f, "end all sessions (transactions may finish for {drain_ms} ms)"),
+                Verb::Promote => f.write_str("promote the standby"),
+            },
+            Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `agent.toml`, parsed into checked types. What this host allows stands here and nowhere else.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// The agent's configuration. Unknown keys are errors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where controllers and other agents reach this one.
+    pub listen: SocketAddr,
+    /// Ledger, identity and passwords; 0700, on a disk that lasts.
+    pub state: PathBuf,
+    /// Tunnel sockets; 0700; may be emptied by a restart of the host.
+    pub runtime: PathBuf,
+    /// Plain-text `GET /primary`, `/replica`, `/health`. Off unless set.
+    pub status: Option<SocketAddr>,
+    /// HAProxy's agent-check port. Off unless set.
+    pub agent_check: Option<SocketAddr>,
+    /// Consent to destroy: only then may a move put its copy in the place of this host's data directory.
+    #[serde(default)]
+    pub may_replace_data: bool,
+    /// The WAL guard drops a move's slot before the disk of this (source) host has less than this share free. Percent.
+    #[serde(default = "ten")]
+    pub guard_free_percent: u8,
+    pub postgres: Option<Postgres>,
+    pub haproxy: Option<Haproxy>,
+}
+
+fn ten() -> u8 {
+    10
+}
+
+/// The PostgreSQL server of this host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    pub data_directory: PathBuf,
+    /// `postgresql.conf`, where it is not in the data directory (Debian keeps it in /etc).
+    pub config_file: Option<PathBuf>,
+    /// Directory of `postgres`, `pg_ctl`, `pg_basebackup`, `pg_verifybackup`.
+    pub bin: PathBuf,
+    /// Directory of the server's unix socket.
+    pub socket: PathBuf,
+    pub port: u16,
+    /// Where a server that we start writes until its own logging is up.
+    pub log: Option<PathBuf>,
+    /// Role and database of the agent's first connections; later ones use a role of the move's own.
+    #[serde(default = "postgres")]
+    pub role: String,
+    #[serde(default = "postgres")]
+    pub database: String,
+}
+
+fn postgres() -> String {
+    "postgres".into()
+}
+
+/// The HAProxy of this host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Haproxy {
+    /// Admin socket (`stats socket … level admin`).
+    pub socket: PathBuf,
+    /// `host:port` that the applications use.
+    pub entrance: String,
+    /// Name of the frontend behind `entrance`.
+    pub frontend: String,
+    #[serde(default = "haproxy")]
+    pub binary: PathBuf,
+}
+
+fn haproxy() -> PathBuf {
+    "/usr/sbin/haproxy".into()
+}
+
+impl Config {
+    /// Reads `agent.toml`. The error names the line.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not a valid agent.toml", path.display()))
+    }
+}

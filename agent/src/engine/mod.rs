@@ -1,0 +1,180 @@
+//! A database engine, seen from its own host. Questions are async; recipes are data; only `change/` calls the hands.
+
+use std::fmt::Debug;
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Migration, Position},
+    v1,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::change::{Backup, Change, Statement, Verb};
+
+pub mod postgres;
+
+/// What plan and preflight ask about a server, in a form that the other agent's engine can read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    pub serving: Serving,
+    /// PostgreSQL: the system identifier. Empty where there is no cluster yet.
+    pub system: String,
+    /// Bytes of the data directory and its tablespaces; 0 when not serving.
+    pub data_bytes: u64,
+    /// `host:port` the server listens on for others; empty when it does not.
+    pub address: String,
+    /// Boot id, device and inode of the data directory.
+    pub place: String,
+    /// The engine's own facts as JSON; the controller hands them on unread.
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Serving {
+    Down,
+    Standby,
+    Writable,
+}
+
+/// How the seed is reached from the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upstream {
+    /// Directory of the tunnel's unix socket, and the port in the socket's name.
+    Tunnel { directory: std::path::PathBuf, port: u16 },
+    /// The source's server itself, over its own TLS.
+    Direct { host: String, port: u16 },
+}
+
+/// What the seed needs beyond the upstream. Sizes in bytes, rates in bytes a second (0 = no limit).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedOrder {
+    pub upstream: Upstream,
+    pub max_rate: u64,
+    pub fast_checkpoint: bool,
+    /// The source's system identifier.
+    pub system: String,
+    /// The cluster that may be replaced, by system identifier; empty = only an empty or our own directory.
+    pub replace_system: String,
+    pub expected_bytes: u64,
+}
+
+/// What bytes are done, for progress lines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+}
+
+/// The recipes of the engine: each looks at the host and says which changes are missing for an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Source: roles, access for them, slot. `verifier` is the replication role's. `peer_address` is set for direct transport.
+    Admit {
+        verifier: String,
+        peer_address: Option<std::net::IpAddr>,
+    },
+    Seed(SeedOrder),
+    /// Target: configured as a standby of `upstream` and started.
+    Follow(Upstream),
+    /// Both sides, before the window: a checkpoint, so that what comes later is short.
+    Ready,
+    /// Target: nobody but us gets in, and nobody is in.
+    Gate,
+    /// Source: the same, with `drain_ms` for what is in flight.
+    Fence {
+        drain_ms: u64,
+    },
+    /// Target, gated: becomes primary.
+    Promote,
+    /// Target, promoted but not open: ended at once, still gated.
+    Burn,
+    /// Source, fenced: whatever restarts from now on comes up read-only.
+    Surrender,
+    /// Target: the gate goes.
+    Open,
+    /// Source, after the target opened: our slot goes, the server ends at once.
+    Retire,
+    /// Whatever is left of the move on this host, once it is over (`role` as in the move).
+    Finish {
+        role: v1::Role,
+    },
+}
+
+/// One live look at replication. LSNs and bytes by the server; ages by this host's clock.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replication {
+    pub streaming: bool,
+    /// Target: applied; source: written and flushed.
+    pub position: Option<Position>,
+    /// Target: newest position received or announced by the source; source: what the standby has applied.
+    pub upstream: Option<Position>,
+    pub lag_bytes: u64,
+    /// Source: WAL that our slot keeps.
+    pub held_bytes: u64,
+    pub trouble: String,
+}
+
+#[tonic::async_trait]
+pub trait Engine: Debug + Send + Sync + 'static {
+    // --- questions: nothing is changed
+
+    /// `postgres`
+    fn name(&self) -> &'static str;
+    async fn facts(&self) -> Result<Facts, Failure>;
+    /// Preflight over both sides' `Facts` (as JSON from `Observe.Facts`); pure.
+    fn findings(&self, source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::Finding>;
+    /// What stands in the way of a short window right now (long transactions, prepared transactions, lag). Empty = nothing.
+    async fn obstacles(&self, migration: &Migration, ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure>;
+    async fn serving(&self) -> Result<Serving, Failure>;
+    /// Primary: flushed. Standby: replayed.
+    async fn position(&self) -> Result<Position, Failure>;
+    async fn replication(&self, migration: &Migration) -> Result<Replication, Failure>;
+    /// The changes that `intent` still needs on this host.
+    async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure>;
+
+    // --- waits and proofs: they write nothing but the server's own log of them
+
+    /// Source, fenced: a durable marker, then the position flushed after it.
+    async fn final_position(&self, migration: &Migration) -> Result<Position, Failure>;
+    /// Target: returns once `position` is applied.
+    async fn caught_up(&self, position: &Position) -> Result<Position, Failure>;
+    /// Whether a login of each kind of account is refused here now.
+    async fn is_closed(&self, migration: &Migration) -> Result<bool, Failure>;
+    /// Target, promoted: it is the copy it should be, on a new timeline that forked at or after `position`, and a durable
+    /// write succeeds. Returns its position.
+    async fn proven_primary(&self, migration: &Migration, fork: &Position) -> Result<Position, Failure>;
+    /// Whether a login through `entrance` (`host:port`) arrives in this very server.
+    async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure>;
+    /// The password is made and kept here (0600); its verifier is returned. The same one again when it exists.
+    async fn credential(&self, migration: &Migration) -> Result<String, Failure>;
+    /// Whether a connection's first packet (PostgreSQL: startup message) may pass the tunnel of this move.
+    fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission;
+    /// The local server's unix socket, where the tunnel's other end goes.
+    fn socket(&self) -> std::path::PathBuf;
+
+    // --- hands: only `change/` calls these
+
+    async fn execute(&self, sql: &[String]) -> Result<(), Failure>;
+    async fn reload(&self) -> Result<(), Failure>;
+    async fn tell(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure>;
+    async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure>;
+    /// Ends the backup with all its processes and empties its directory; done when none is left.
+    async fn end_backup(&self, backup: &Backup) -> Result<(), Failure>;
+}
+
+/// What the source's end of a tunnel makes of a connection's first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// More bytes are needed to tell.
+    More,
+    Yes,
+    /// Why not; the connection is closed.
+    No(String),
+}
+
+/// A statement with a plain undo: the form most recipes use.
+pub fn statement(about: impl Into<String>, run: impl Into<String>, undo: impl Into<String>) -> Change {
+    Change::Statement(Statement { about: about.into(), run: vec![run.into()], undo: vec![undo.into()] })
+}

@@ -1,0 +1,14 @@
+//! Compiles the `.proto` files with protox, so that nobody needs protoc.
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=flytt");
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(["flytt/v1/action.proto", "flytt/v1/agent.proto"])?;
+    let set = compiler.file_descriptor_set();
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    std::fs::write(out.join("flytt.fds"), set.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".flytt.v1.Frame").compile_fds(set)?;
+    Ok(())
+}

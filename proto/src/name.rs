@@ -1,0 +1,226 @@
+//! Checked names: what arrives as text becomes one of these at the edge, or is refused there.
+
+use std::{fmt, str::FromStr};
+
+/// A name that is not of the right form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {text:?} is not valid: {rule}")]
+pub struct BadName {
+    pub what: &'static str,
+    pub text: String,
+    pub rule: &'static str,
+}
+
+/// Lower-case letters, digits and hyphens, beginning with a letter, at most `max` bytes: safe in paths, DNS names and SQL.
+fn check(what: &'static str, text: &str, max: usize, rule: &'static str) -> Result<String, BadName> {
+    let fits = text.len() <= max
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(text.to_owned()) } else { Err(BadName { what, text: text.chars().take(80).collect(), rule }) }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = BadName;
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                check($what, text, $max, $rule).map(Self)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A host as the operator calls it (`flytt host add NAME …`); also the DNS label in its certificate.
+    HostName, "host name", 40, "use at most 40 lower-case letters, digits and hyphens, beginning with a letter"
+);
+name!(
+    /// A migration's name. Slots, roles and files on the hosts carry it, so it is short.
+    Migration, "migration name", 30, "use at most 30 lower-case letters, digits and hyphens, beginning with a letter"
+);
+name!(
+    /// A step of the plan: the key in journal and ledger.
+    StepId, "step", 40, "use at most 40 lower-case letters, digits and hyphens, beginning with a letter"
+);
+
+impl Migration {
+    /// The name as part of an SQL identifier: hyphens become underscores.
+    pub fn identifier(&self) -> String {
+        format!("flytt_{}", self.0.replace('-', "_"))
+    }
+}
+
+/// `<migration>/<step>`: the idempotency key of everything that is done to a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OperationId {
+    pub migration: Migration,
+    pub step: StepId,
+}
+
+impl FromStr for OperationId {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let rule = "write it as <migration>/<step>";
+        let bad = || BadName { what: "operation", text: text.chars().take(120).collect(), rule };
+        let (migration, step) = text.split_once('/').ok_or_else(bad)?;
+        Ok(Self { migration: migration.parse()?, step: step.parse()? })
+    }
+}
+impl TryFrom<String> for OperationId {
+    type Error = BadName;
+    fn try_from(text: String) -> Result<Self, BadName> {
+        text.parse()
+    }
+}
+impl From<OperationId> for String {
+    fn from(id: OperationId) -> String {
+        id.to_string()
+    }
+}
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.migration, self.step)
+    }
+}
+
+/// Grows each time a controller takes charge. An agent refuses a lower one than it has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A PostgreSQL log sequence number, printed as `X/X` (PostgreSQL manual, `pg_lsn`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl FromStr for Lsn {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bad = || BadName { what: "position", text: text.chars().take(80).collect(), rule: "write it as X/X in hexadecimal" };
+        let (high, low) = text.split_once('/').ok_or_else(bad)?;
+        let part = |s: &str| {
+            if s.is_empty() || s.len() > 8 || !s.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(bad());
+            }
+            u64::from_str_radix(s, 16).map_err(|_| bad())
+        };
+        Ok(Self(part(high)? << 32 | part(low)?))
+    }
+}
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+impl serde::Serialize for Lsn {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> serde::Deserialize<'de> for Lsn {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How far a server's history goes. Comparable only within one engine, so each engine has a variant of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    Postgres(Lsn),
+}
+
+impl Position {
+    /// Whether this position includes `other`; `None` when they are of different engines.
+    pub fn covers(&self, other: &Position) -> Option<bool> {
+        match (self, other) {
+            (Position::Postgres(a), Position::Postgres(b)) => Some(a >= b),
+        }
+    }
+}
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Position::Postgres(lsn) => write!(f, "postgres:{lsn}"),
+        }
+    }
+}
+impl FromStr for Position {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        match text.strip_prefix("postgres:") {
+            Some(lsn) => Ok(Position::Postgres(lsn.parse()?)),
+            None => {
+                Err(BadName { what: "position", text: text.chars().take(80).collect(), rule: "write it as <engine>:<position>" })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_escape_are_refused() {
+        for bad in ["", "-a", "A", "a_b", "a/b", "../x", "a b", "a\n", "1a", &"a".repeat(41)] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
+        }
+        assert_eq!("db-old-2".parse::<HostName>().expect("a good name").as_str(), "db-old-2");
+        assert!("shop/cut-fence".parse::<OperationId>().is_ok());
+        assert!("shop".parse::<OperationId>().is_err());
+    }
+
+    #[test]
+    fn an_lsn_reads_back_as_printed() {
+        for text in ["0/0", "0/3000028", "16/B374D848", "FFFFFFFF/FFFFFFFF"] {
+            assert_eq!(text.parse::<Lsn>().expect("valid").to_string(), text);
+        }
+        for bad in ["", "0", "/", "0/", "0/123456789", "+1/2", "g/1", "1/2/3"] {
+            assert!(bad.parse::<Lsn>().is_err(), "{bad:?}");
+        }
+        assert!("1/0".parse::<Lsn>().expect("valid") > "0/FFFFFFFF".parse().expect("valid"));
+    }
+}
