@@ -9,6 +9,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = compiler.file_descriptor_set();
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("flytt.fds"), set.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".flytt.v1.Frame").compile_fds(set)?;
+    tonic_prost_build::configure()
+        .bytes(".flytt.v1.Frame")
+        // Ledger, journal and `--json` keep and show these messages as JSON.
+        .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
+        .field_attribute(".flytt.v1.Artefact.claim", "#[serde(with = \"crate::hex\")]")
+        .field_attribute(".flytt.v1.Artefact.certificate", "#[serde(with = \"crate::hex\")]")
+        .field_attribute(".flytt.v1.Artefact.signature", "#[serde(with = \"crate::hex\")]")
+        .compile_fds(set)?;
     Ok(())
 }

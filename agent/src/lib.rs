@@ -1,7 +1,25 @@
 //! One host's side of a move: looks at it, says what is missing, writes that down, and does it.
+//!
+//! `service → action → engine, router, link → change → command → secret`: each knows only what stands to its right.
 
+pub mod access;
+mod action;
+mod apply;
 pub mod baton;
 pub mod change;
+mod command;
 pub mod config;
 pub mod engine;
+pub mod fuse;
+mod guard;
+pub mod host;
+pub mod join;
+pub mod lease;
+pub mod ledger;
+pub mod link;
 pub mod router;
+pub mod run;
+mod secret;
+pub mod serve;
+pub mod service;
+pub mod status;

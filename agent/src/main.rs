@@ -1,1 +1,86 @@
-fn main() {}
+//! `flytt-agent`: arguments, log, and off it goes.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use flytt_agent::{config::Config, join, run};
+use flytt_proto::failure::Failure;
+use tokio_util::sync::CancellationToken;
+
+/// flytt's agent: serves one database or router host to its operator's controller.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// This host's configuration.
+    #[arg(long, default_value = "/etc/flytt/agent.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve. Needs to have joined.
+    Run,
+    /// Open the port for enrolment only, for ten minutes, and show a one-time code for `flytt host add`.
+    Join {
+        /// Join a (new) deployment although this host has joined one.
+        #[arg(long)]
+        again: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .expect("a thread can be started");
+    match runtime.block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            if let Some(failure) = error.downcast_ref::<Failure>() {
+                tracing::error!("what to do: {}", failure.remedy);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::read(&arguments.config)?;
+    let stop = CancellationToken::new();
+    tokio::spawn(signals(stop.clone()));
+    match arguments.command {
+        Command::Run => run::run(config, stop).await?,
+        Command::Join { again } => {
+            use std::io::Write as _;
+            let show = |code: &flytt_proto::code::Code| {
+                // The one place that shows the code: the terminal (or pipe) of whoever runs `join` on this host.
+                let _ = writeln!(anstream::stdout(), "code: {}", code.reveal());
+                let _ = anstream::stdout().flush();
+            };
+            let identity = join::join(&config, Duration::from_secs(600), again, show).await?;
+            tracing::info!("joined {} as {}", identity.deployment, identity.host);
+        }
+    }
+    Ok(())
+}
+
+async fn signals(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+}

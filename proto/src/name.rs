@@ -81,6 +81,14 @@ impl Migration {
     }
 }
 
+/// The steps that an agent must find in its own ledger, because it may have to end or complete them alone.
+pub mod step {
+    pub const FENCE: &str = "cut-fence";
+    pub const SURRENDER: &str = "cut-surrender";
+    pub const OPEN: &str = "cut-open";
+    pub const RETIRE: &str = "cut-retire";
+}
+
 /// `<migration>/<step>`: the idempotency key of everything that is done to a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]

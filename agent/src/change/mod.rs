@@ -3,9 +3,15 @@
 //! Nothing outside this folder alters a host. A change can be applied twice, undone twice, and undone when it was never
 //! applied; its undo restores only over what we wrote. It holds no secret, so it can be printed and stored.
 
+mod block;
+pub(crate) mod data_dir;
+mod hands;
+
 use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use hands::Hands;
 
 /// One effect on the host, with what its undo needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +25,8 @@ pub enum Change {
     File(File),
     /// A data directory's contents moved into a trash directory beside it, to make room.
     DataDir(DataDir),
+    /// A trash directory of ours removed for good. Nothing takes this back.
+    Discard(PathBuf),
     /// A base backup by the engine's own tool, in a process group of its own.
     Backup(Backup),
     /// What the server process itself is told.
@@ -150,6 +158,7 @@ impl fmt::Display for Change {
             Change::DataDir(DataDir { path, trash }) => {
                 write!(f, "move the contents of {} into {}", path.display(), trash.display())
             }
+            Change::Discard(path) => write!(f, "remove {} for good", path.display()),
             Change::Backup(backup) => write!(f, "copy the source's cluster into {}", backup.into.display()),
             Change::Server(verb) => match verb {
                 Verb::Start => f.write_str("start the server"),

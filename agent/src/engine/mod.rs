@@ -96,6 +96,8 @@ pub enum Intent {
     Open,
     /// Source, after the target opened: our slot goes, the server ends at once.
     Retire,
+    /// Target: the stored password goes.
+    Forget,
     /// Whatever is left of the move on this host, once it is over (`role` as in the move).
     Finish {
         role: v1::Role,

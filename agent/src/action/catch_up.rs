@@ -1,0 +1,22 @@
+//! Target (C4): everything up to the final position is applied.
+
+use super::*;
+
+#[tonic::async_trait]
+impl Intent for v1::CatchUp {
+    fn role(&self) -> v1::Role {
+        v1::Role::Target
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
+        Ok(Survey::default())
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
+        let wanted = fence.position.ok_or_else(|| missing("the final position"))?;
+        let applied = at.host.engine()?.caught_up(&wanted).await?;
+        Ok(plain(format!("applied {applied}, which includes {wanted}")))
+    }
+}

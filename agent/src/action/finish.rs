@@ -1,0 +1,32 @@
+//! Any host, once it is over: what is left of the move goes.
+
+use super::*;
+use crate::ledger::Entry;
+
+#[tonic::async_trait]
+impl Intent for v1::Finish {
+    fn role(&self) -> v1::Role {
+        self.role()
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        let mut changes = match self.role() {
+            v1::Role::Router | v1::Role::Unspecified => Vec::new(),
+            role @ (v1::Role::Source | v1::Role::Target) => {
+                at.host.engine()?.recipe(&at.migration, &engine::Intent::Finish { role }).await?
+            }
+        };
+        changes.extend(at.host.trash(&at.migration).map(Change::Discard));
+        Ok(changes.into())
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        at.host.close_tunnel(&at.migration).await;
+        at.host.ledger.write(Entry::Withdrawn { migration: at.migration.clone() }).await?;
+        Ok(plain("nothing of this move is left here"))
+    }
+
+    async fn before_undo(&self, _at: &At) -> Result<(), Failure> {
+        Err(past_the_point())
+    }
+}

@@ -1,0 +1,29 @@
+//! Target: the copy is started as a standby; done when it streams and is no further behind than asked.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tonic::async_trait]
+impl Intent for v1::Follow {
+    fn role(&self) -> v1::Role {
+        v1::Role::Target
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        recipe(at, engine::Intent::Follow(super::seed::upstream(at, self.transport(), &self.server)?)).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let engine = at.host.engine()?;
+        loop {
+            let now = engine.replication(&at.migration).await?;
+            if now.streaming && now.lag_bytes <= self.lag_bytes {
+                return Ok(plain(format!("streaming, {} bytes behind", now.lag_bytes)));
+            }
+            let text = if now.streaming { format!("{} bytes behind", now.lag_bytes) } else { now.trouble };
+            at.events.say(v1::Progress { text, eta_seconds: -1.0, ..v1::Progress::default() });
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}

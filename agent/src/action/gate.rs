@@ -1,0 +1,32 @@
+//! Target, before the window (C0): nobody but us gets in, so that its promotion makes nobody writable.
+
+use super::*;
+
+#[tonic::async_trait]
+impl Intent for v1::Gate {
+    fn role(&self) -> v1::Role {
+        v1::Role::Target
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        recipe(at, engine::Intent::Gate).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        must_be_closed(at).await?;
+        Ok(plain("gated"))
+    }
+
+    /// An open gate is not closed by going back, and a gate in front of an open target is gone already.
+    async fn before_undo(&self, at: &At) -> Result<(), Failure> {
+        at.host.gate_may_go(&at.migration)
+    }
+}
+
+/// The gate holds: a login of each kind of account is refused now.
+pub(super) async fn must_be_closed(at: &At) -> Result<(), Failure> {
+    if at.host.engine()?.is_closed(&at.migration).await? {
+        return Ok(());
+    }
+    Err(Failure::unknown("NOT_CLOSED", "somebody can still log in", "look at pg_hba_file_rules on that host for an error or an include"))
+}

@@ -1,0 +1,47 @@
+//! Target (C6): promoted behind its gate, and proven. Taken back by burning: ended, still gated, never to be opened.
+
+use super::*;
+use crate::{baton::Command, engine::Serving};
+
+#[tonic::async_trait]
+impl Intent for v1::Promote {
+    fn role(&self) -> v1::Role {
+        v1::Role::Target
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
+        recipe(at, engine::Intent::Promote).await
+    }
+
+    async fn begin(&self, at: &At) -> Result<(), Failure> {
+        let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
+        let applied = at.host.engine()?.position().await?;
+        super::gate::must_be_closed(at).await?;
+        at.host.baton(&at.migration, &Command::Promote { fence, applied }).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
+        let fork = fence.position.ok_or_else(|| missing("the final position"))?;
+        let position = at.host.engine()?.proven_primary(&at.migration, &fork).await?;
+        at.host.baton(&at.migration, &Command::Closed { position }).await?;
+        Ok(artefact(at.host.sign_newest(&at.migration)?))
+    }
+
+    async fn before_undo(&self, at: &At) -> Result<(), Failure> {
+        at.host.may_burn(&at.migration)
+    }
+
+    fn reversal(&self) -> Option<engine::Intent> {
+        Some(engine::Intent::Burn)
+    }
+
+    async fn after_undo(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        if at.host.engine()?.serving().await? != Serving::Down {
+            return Err(Failure::unknown("NOT_BURNED", "the target's server is still up", "end it by hand, then `flytt resume`"));
+        }
+        at.host.baton(&at.migration, &Command::Burn).await?;
+        Ok(artefact(at.host.sign_newest(&at.migration)?))
+    }
+}

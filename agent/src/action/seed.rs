@@ -1,0 +1,46 @@
+//! Target: the former contents of the data directory are moved aside, and the source's cluster is copied in.
+
+use std::time::Instant;
+
+use super::*;
+
+#[tonic::async_trait]
+impl Intent for v1::Seed {
+    fn role(&self) -> v1::Role {
+        v1::Role::Target
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        let order = engine::SeedOrder {
+            upstream: upstream(at, self.transport(), &self.server)?,
+            max_rate: self.max_rate,
+            fast_checkpoint: self.fast_checkpoint,
+            system: self.system.clone(),
+            replace_system: self.replace_system.clone(),
+            expected_bytes: self.expected_bytes,
+        };
+        recipe(at, engine::Intent::Seed(order)).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let began = at.events.began();
+        let bytes = at.events.copied();
+        let elapsed_ms = Instant::now().duration_since(began).as_millis().try_into().unwrap_or(u64::MAX);
+        Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Seeded(v1::outcome::Seeded { bytes, elapsed_ms })) })
+    }
+}
+
+/// How this target reaches the source's server.
+pub(super) fn upstream(at: &At, transport: v1::Transport, server: &str) -> Result<engine::Upstream, Failure> {
+    match transport {
+        v1::Transport::Direct => {
+            let bad = || Failure::refused("BAD_ADDRESS", format!("{server:?} is not host:port"), "let the source's server listen on an address, or use the tunnel");
+            let (host, port) = server.rsplit_once(':').ok_or_else(bad)?;
+            let port = port.parse().map_err(|_| bad())?;
+            Ok(engine::Upstream::Direct { host: host.trim_matches(['[', ']']).to_owned(), port })
+        }
+        v1::Transport::Tunnel | v1::Transport::Unspecified => {
+            Ok(engine::Upstream::Tunnel { directory: at.host.tunnel_directory(&at.migration), port: crate::link::PORT })
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! This host, as its agent knows it: what it can touch, what it has on record, and what is at work.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use flytt_proto::{
+    artefact::{self, Claim, ClaimKind},
+    failure::Failure,
+    identity::{Credentials, dial},
+    name::{Epoch, HostName, Migration, OperationId, step::{FENCE, OPEN, RETIRE, SURRENDER}},
+    v1,
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    action::At,
+    apply::{self, Events, Running},
+    baton::{Baton, Command, Phase},
+    change::{Change, Hands},
+    config::Config,
+    engine::Engine,
+    lease::{self, Leases},
+    ledger::{Entry, Ledger, State},
+    link::Tunnel,
+    router::Router,
+};
+
+type End = oneshot::Sender<Result<v1::Outcome, Failure>>;
+
+/// One agent's world. Everything that changes the host goes through `hands`, and is in the `ledger` before.
+#[derive(Debug)]
+pub struct Host {
+    pub name: HostName,
+    pub config: Config,
+    pub credentials: Arc<Credentials>,
+    pub ledger: Ledger,
+    pub hands: Hands,
+    pub leases: Leases,
+    /// One operation at a time.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
+    tunnels: tokio::sync::Mutex<BTreeMap<Migration, Tunnel>>,
+    peers: tokio::sync::Mutex<BTreeMap<HostName, (String, tonic::transport::Channel)>>,
+    /// The agent is going away.
+    pub ended: CancellationToken,
+}
+
+impl Host {
+    /// Opens the ledger and takes up what an earlier process left. Nothing is served yet.
+    pub async fn open(config: Config, credentials: Arc<Credentials>, hands: Hands) -> Result<Arc<Self>, Failure> {
+        let name = credentials.identity().host.clone();
+        let ledger = Ledger::open(&config.state.join("ledger.db"), hands.fuse.clone())?;
+        let host = Arc::new(Self {
+            name,
+            config,
+            credentials,
+            ledger,
+            hands,
+            leases: Leases::default(),
+            turn: tokio::sync::Mutex::default(),
+            running: Mutex::default(),
+            tunnels: tokio::sync::Mutex::default(),
+            peers: tokio::sync::Mutex::default(),
+            ended: CancellationToken::new(),
+        });
+        host.take_up().await;
+        Ok(host)
+    }
+
+    /// What an earlier process of this agent left at work: leases go on or end, tunnels open again, copies are ended, and
+    /// past the point of no return the move is completed.
+    async fn take_up(self: &Arc<Self>) {
+        let book = self.ledger.book();
+        for (id, operation) in &book.operations {
+            let over = matches!(operation.state, State::Undone);
+            match &operation.action.kind {
+                Some(v1::action::Kind::Tunnel(tunnel)) if !over => {
+                    if let Ok((peer, address)) = crate::action::peer(tunnel.source.as_ref())
+                        && let Err(failure) = self.open_tunnel(&id.migration, peer, address).await
+                    {
+                        tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
+                    }
+                }
+                Some(v1::action::Kind::Seed(_)) if matches!(operation.state, State::Began | State::Undoing) => {
+                    for change in &operation.changes {
+                        if let (Change::Backup(backup), Ok(engine)) = (change, self.engine())
+                            && let Err(failure) = engine.end_backup(backup).await
+                        {
+                            tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
+                        }
+                    }
+                }
+                Some(v1::action::Kind::Hold(hold)) if !over && !self.released(&id.migration) => {
+                    // Whoever held it may be gone: give them one short lease to come back.
+                    self.leases.arm_hold(self, &id.migration, hold.lease_ms.min(2_000));
+                }
+                _ => {}
+            }
+        }
+        for (migration, baton) in &book.batons {
+            match baton.phase() {
+                Phase::Fencing | Phase::Fenced => {
+                    if let Some(granted) = baton.lease() {
+                        self.leases.arm_fence(self, migration, granted);
+                    }
+                }
+                Phase::Surrendered => {
+                    if let Some(v1::action::Kind::Surrender(surrender)) = self.action_of(migration, SURRENDER)
+                        && let (Ok(peer), Ok(permit)) = (crate::action::peer(surrender.target.as_ref()), self.sign_newest(migration))
+                    {
+                        self.hand_on(migration, peer, permit);
+                    }
+                }
+                Phase::Open => self.complete_open(migration),
+                Phase::Serving => self.complete_reopen(migration),
+                Phase::Retired | Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
+            }
+        }
+    }
+
+    /// The ledger says OPEN: whatever of the gate is still there goes.
+    fn complete_open(self: &Arc<Self>, migration: &Migration) {
+        let id = self.id(migration, OPEN);
+        if let Some(operation) = self.ledger.operation(&id)
+            && matches!(operation.state, State::Began | State::Failed(_))
+        {
+            let feed = apply::start(self, id, operation.epoch, operation.action);
+            drop(feed);
+        }
+    }
+
+    /// The ledger says SERVING: whatever of a fence is still there goes.
+    fn complete_reopen(self: &Arc<Self>, migration: &Migration) {
+        let fenced = [FENCE, SURRENDER].iter().any(|step| {
+            self.ledger.operation(&self.id(migration, step)).is_some_and(|operation| operation.state != State::Undone)
+        });
+        if fenced {
+            let (host, migration) = (self.clone(), migration.clone());
+            tokio::spawn(async move {
+                while let Err(failure) = lease::reopen(&host, &migration).await {
+                    tracing::error!(%migration, code = failure.code, "{failure}");
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                        () = host.ended.cancelled() => return,
+                    }
+                }
+            });
+        }
+    }
+
+    fn released(&self, migration: &Migration) -> bool {
+        self.ledger.book().operations.iter().any(|(id, operation)| {
+            id.migration == *migration
+                && matches!(operation.action.kind, Some(v1::action::Kind::Release(_)))
+                && matches!(operation.state, State::Done(_))
+        })
+    }
+
+    fn action_of(&self, migration: &Migration, step: &str) -> Option<v1::action::Kind> {
+        self.ledger.operation(&self.id(migration, step))?.action.kind
+    }
+
+    pub(crate) fn id(&self, migration: &Migration, step: &str) -> OperationId {
+        OperationId { migration: migration.clone(), step: step.parse().expect("a literal of the right form") }
+    }
+
+    pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, Failure> {
+        self.hands.engine.as_ref().ok_or_else(|| {
+            Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] section to its agent.toml")
+        })
+    }
+
+    pub(crate) fn router(&self) -> Result<&Arc<dyn Router>, Failure> {
+        self.hands.router.as_ref().ok_or_else(|| {
+            Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml")
+        })
+    }
+
+    // --- operations at work
+
+    /// Joins the operation at work under this key, or makes it the one.
+    pub(crate) fn enter(&self, key: &OperationId, end: End) -> (Running, bool) {
+        let mut running = self.running.lock().expect("no panic while held");
+        if let Some((found, ends)) = running.get_mut(key) {
+            ends.push(end);
+            return (found.clone(), false);
+        }
+        let new = Running {
+            events: Events::new(),
+            cancel: CancellationToken::new(),
+            uninterruptible: key.step.as_str() == SURRENDER || key.step.as_str().starts_with("undo-"),
+        };
+        running.insert(key.clone(), (new.clone(), vec![end]));
+        (new, true)
+    }
+
+    pub(crate) fn leave(&self, key: &OperationId, result: &Result<v1::Outcome, Failure>) {
+        let left = self.running.lock().expect("no panic while held").remove(key);
+        for end in left.into_iter().flat_map(|(_, ends)| ends) {
+            let _ = end.send(result.clone());
+        }
+    }
+
+    pub(crate) fn is_running(&self, key: &OperationId) -> bool {
+        self.running.lock().expect("no panic while held").contains_key(key)
+    }
+
+    pub(crate) fn interrupt(&self, id: &OperationId) {
+        if let Some((running, _)) = self.running.lock().expect("no panic while held").get(id)
+            && !running.uninterruptible
+        {
+            running.cancel.cancel();
+        }
+    }
+
+    pub(crate) fn interrupt_all(&self, migration: &Migration) {
+        for (id, (running, _)) in self.running.lock().expect("no panic while held").iter() {
+            if id.migration == *migration && !running.uninterruptible {
+                running.cancel.cancel();
+            }
+        }
+    }
+
+    // --- the baton
+
+    /// Notes that this controller is in charge; one that has been superseded is refused.
+    pub(crate) async fn take_charge(&self, migration: &Migration, epoch: Epoch, role: v1::Role) -> Result<(), Failure> {
+        self.ledger.take_charge(migration, epoch, role).await
+    }
+
+    /// Asks the baton, and writes down what it answers.
+    pub(crate) async fn baton(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
+        let journal = self.ledger.identity().to_owned();
+        self.ledger.decide(migration, |baton| baton.ok_or_else(no_part)?.decide(command, &journal)).await
+    }
+
+    /// Whether the baton would allow it, without asking for it yet.
+    fn would(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
+        self.ledger.baton(migration).ok_or_else(no_part)?.decide(command, self.ledger.identity()).map(drop)
+    }
+
+    pub(crate) fn may_surrender(&self, migration: &Migration, surrender: &Command) -> Result<(), Failure> {
+        self.would(migration, surrender)
+    }
+
+    pub(crate) fn may_burn(&self, migration: &Migration) -> Result<(), Failure> {
+        self.would(migration, &Command::Burn)
+    }
+
+    pub(crate) fn not_surrendered(&self, migration: &Migration) -> Result<(), Failure> {
+        match self.ledger.baton(migration).map(|baton| baton.phase()) {
+            Some(Phase::Surrendered | Phase::Retired) => Err(crate::action::past_the_point()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The gate stays while the target is promoted, and is gone for good once it is open.
+    pub(crate) fn gate_may_go(&self, migration: &Migration) -> Result<(), Failure> {
+        match self.ledger.baton(migration).map(|baton| baton.phase()) {
+            Some(Phase::Promoting | Phase::Closed) => Err(Failure::refused(
+                "PROMOTED",
+                "the target is promoted: its gate stays until it is burned or opened",
+                "run `flytt rollback` or `flytt resume`",
+            )),
+            Some(Phase::Open) => Err(crate::action::past_the_point()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest claim of this host in this move, signed.
+    pub(crate) fn sign_newest(&self, migration: &Migration) -> Result<v1::Artefact, Failure> {
+        let baton = self.ledger.baton(migration).ok_or_else(no_part)?;
+        let claim = baton.claim(migration, &self.name, self.ledger.identity()).ok_or_else(no_part)?;
+        Ok(artefact::sign(&claim, self.credentials.certificate(), |bytes| self.credentials.sign(bytes)))
+    }
+
+    /// An artefact of this move and kind, by the host that plays the other part here.
+    pub(crate) fn verify(&self, migration: &Migration, artefact: &v1::Artefact, kind: ClaimKind) -> Result<Claim, Failure> {
+        let claim = artefact::verify(artefact, |certificate, message, signature| {
+            Ok(self.credentials.verify_signed(certificate, message, signature)?.host)
+        })?;
+        let other = self.other_side(migration);
+        if claim.kind == kind && claim.migration == *migration && other.as_ref() == Some(&claim.signer) {
+            return Ok(claim);
+        }
+        Err(Failure::refused(
+            "WRONG_ARTEFACT",
+            format!("a {:?} of {} by {} is not the {kind:?} of {migration} that is needed", claim.kind, claim.migration, claim.signer),
+            "run `flytt status`",
+        ))
+    }
+
+    /// Source: whom we admitted. Target: whom we copy from.
+    fn other_side(&self, migration: &Migration) -> Option<HostName> {
+        if let Some(peer) = self.ledger.book().grants.get(migration) {
+            return Some(peer.clone());
+        }
+        self.upstream_of(migration).map(|(name, _)| name)
+    }
+
+    fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
+        self.ledger.book().operations.iter().find_map(|(id, operation)| match &operation.action.kind {
+            Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => crate::action::peer(tunnel.source.as_ref()).ok(),
+            _ => None,
+        })
+    }
+
+    /// The hold of this move on this router, where it has not ended.
+    pub(crate) fn hold_of(&self, migration: &Migration) -> Option<(OperationId, v1::Hold)> {
+        self.ledger.book().operations.into_iter().find_map(|(id, operation)| match operation.action.kind {
+            Some(v1::action::Kind::Hold(hold)) if id.migration == *migration && operation.state != State::Undone => Some((id, hold)),
+            _ => None,
+        })
+    }
+
+    /// What an artefact that somebody brings comes to. Each is checked as if an enemy had brought it.
+    pub(crate) async fn receive(self: &Arc<Self>, artefact: v1::Artefact) -> Result<v1::Outcome, Failure> {
+        let migration = artefact::peek(&artefact)?.migration;
+        let kind = artefact::peek(&artefact)?.kind;
+        let claim = self.verify(&migration, &artefact, kind)?;
+        let action = match kind {
+            ClaimKind::Permit => (OPEN, v1::action::Kind::Open(v1::Open { permit: Some(artefact) })),
+            ClaimKind::OpenReceipt => (RETIRE, v1::action::Kind::Retire(v1::Retire { open: Some(artefact) })),
+            ClaimKind::BurnReceipt => {
+                let _turn = self.turn.lock().await;
+                self.baton(&migration, &Command::Unfence { burned: claim }).await?;
+                lease::reopen(self, &migration).await?;
+                return Ok(v1::Outcome::default());
+            }
+            ClaimKind::FenceProof | ClaimKind::ClosedProof => {
+                return Err(Failure::refused("WRONG_ARTEFACT", "this is not for this host to act on", "run `flytt status`"));
+            }
+        };
+        let epoch = self.ledger.command_epoch(&migration);
+        let feed = apply::start(self, self.id(&migration, action.0), epoch, v1::Action { kind: Some(action.1) });
+        feed.end.await.unwrap_or_else(|_| Err(Failure::unknown("STOPPED", "the agent is stopping", "run `flytt resume`")))
+    }
+
+    /// Brings the permit to the target ourselves, until it says OPEN: the controller may be gone.
+    pub(crate) fn hand_on(self: &Arc<Self>, migration: &Migration, peer: (HostName, String), permit: v1::Artefact) {
+        let (host, migration) = (self.clone(), migration.clone());
+        tokio::spawn(async move {
+            loop {
+                if host.ledger.baton(&migration).is_none_or(|baton| baton.phase() != Phase::Surrendered) {
+                    return;
+                }
+                let said = async {
+                    let mut client = v1::peer_client::PeerClient::new(host.dial(&peer).await?);
+                    let reply = client.hand(v1::HandRequest { artefact: Some(permit.clone()) }).await?.into_inner();
+                    Ok::<_, Failure>(reply.outcome)
+                };
+                match said.await {
+                    Ok(Some(v1::Outcome { kind: Some(v1::outcome::Kind::Artefact(receipt)) })) => {
+                        // The target's receipt ends our part even if the controller never comes back.
+                        let host = host.clone();
+                        tokio::spawn(async move {
+                            if let Err(failure) = host.receive(receipt).await {
+                                tracing::warn!(code = failure.code, "{failure}");
+                            }
+                        });
+                        return;
+                    }
+                    Ok(_) => tracing::warn!(%migration, "the target took the permit and gave no receipt"),
+                    Err(failure) => tracing::warn!(%migration, code = failure.code, "handing on the permit: {failure}"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    () = host.ended.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    /// Where the baton stands on another agent.
+    pub(crate) async fn ask_baton(
+        &self,
+        migration: &Migration,
+        peer: &(HostName, String),
+    ) -> Result<v1::baton_state::Phase, Failure> {
+        let mut client = v1::peer_client::PeerClient::new(self.dial(peer).await?);
+        let ask = client.baton(v1::BatonRequest { migration: migration.to_string() });
+        let reply = tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??;
+        Ok(reply.into_inner().phase())
+    }
+
+    /// A channel to another agent; kept, since it reconnects by itself.
+    async fn dial(&self, peer: &(HostName, String)) -> Result<tonic::transport::Channel, Failure> {
+        let mut peers = self.peers.lock().await;
+        if let Some((address, channel)) = peers.get(&peer.0)
+            && *address == peer.1
+        {
+            return Ok(channel.clone());
+        }
+        let channel = dial(&self.credentials, &peer.0, &peer.1).await?;
+        peers.insert(peer.0.clone(), (peer.1.clone(), channel.clone()));
+        Ok(channel)
+    }
+
+    // --- links
+
+    pub(crate) fn tunnel_directory(&self, migration: &Migration) -> PathBuf {
+        self.config.runtime.join(migration.as_str())
+    }
+
+    pub(crate) async fn open_tunnel(&self, migration: &Migration, peer: HostName, address: String) -> Result<(), Failure> {
+        let mut tunnels = self.tunnels.lock().await;
+        if !tunnels.contains_key(migration) {
+            let credentials = self.credentials.clone();
+            let dial = move || {
+                let (credentials, peer, address) = (credentials.clone(), peer.clone(), address.clone());
+                async move { dial(&credentials, &peer, &address).await }
+            };
+            tunnels.insert(migration.clone(), Tunnel::listen(&self.tunnel_directory(migration), migration.clone(), dial).await?);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn close_tunnel(&self, migration: &Migration) {
+        self.tunnels.lock().await.remove(migration);
+        let _ = std::fs::remove_dir(self.tunnel_directory(migration));
+    }
+
+    /// Who may open links for this move.
+    pub(crate) fn granted(&self, migration: &Migration, peer: &HostName) -> Result<(), Failure> {
+        match self.ledger.book().grants.get(migration) {
+            Some(granted) if granted == peer => Ok(()),
+            Some(_) | None => Err(Failure::refused(
+                "NOT_GRANTED",
+                format!("{peer} was not admitted to links of {migration} on this host"),
+                "start the move from its controller",
+            )),
+        }
+    }
+
+    /// The trash directory of this move, where there is one.
+    pub(crate) fn trash(&self, migration: &Migration) -> Option<PathBuf> {
+        self.ledger.book().operations.iter().filter(|(id, _)| id.migration == *migration).find_map(|(_, operation)| {
+            operation.changes.iter().find_map(|change| match change {
+                Change::DataDir(moved) => Some(moved.trash.clone()),
+                _ => None,
+            })
+        })
+    }
+
+    /// The recorded changes of this move's operations of one kind.
+    pub(crate) fn changes_of(&self, migration: &Migration, of: impl Fn(&v1::action::Kind) -> bool) -> Vec<Change> {
+        let book = self.ledger.book();
+        let found = book.operations.iter().filter(|(id, operation)| {
+            id.migration == *migration && operation.state != State::Undone && operation.action.kind.as_ref().is_some_and(&of)
+        });
+        found.flat_map(|(_, operation)| operation.changes.clone()).collect()
+    }
+
+    /// The guard gave up this move's slot to protect the disk.
+    pub(crate) async fn guarded(&self, migration: &Migration, reason: String) -> Result<(), Failure> {
+        self.ledger.write(Entry::Guarded { migration: migration.clone(), reason }).await
+    }
+
+    /// What `/primary` and friends say.
+    pub async fn standing(&self) -> crate::status::Standing {
+        let fenced = self.ledger.book().batons.values().any(Baton::is_closed);
+        let serving = match &self.hands.engine {
+            Some(engine) => engine.serving().await.unwrap_or(crate::engine::Serving::Down),
+            None => crate::engine::Serving::Down,
+        };
+        crate::status::Standing { serving, fenced }
+    }
+
+    /// Ends what is at work and lets go of files and sockets.
+    pub async fn close(&self) {
+        self.ended.cancel();
+        self.tunnels.lock().await.clear();
+    }
+
+    pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {
+        At { host: self.clone(), migration: migration.clone(), epoch, events: Events::new() }
+    }
+}
+
+fn no_part() -> Failure {
+    Failure::refused("NO_PART", "this host has no part in that move", "run `flytt status`")
+}
+
+fn silent(peer: &HostName) -> Failure {
+    Failure::unknown("UNREACHABLE", format!("{peer} does not answer"), "look at that host and its agent")
+}

@@ -1,0 +1,196 @@
+//! What happens when nobody comes back: a fence un-fences, a hold settles on whoever holds the baton.
+//!
+//! Deadlines are on CLOCK_BOOTTIME, which goes on while the host sleeps; another boot id means that a lease has ended.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Epoch, Migration, StepId, step::{FENCE, SURRENDER}},
+    v1,
+};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    action::At,
+    apply::{self, Events},
+    baton::{Command, GrantedLease},
+    change::{RouteChange, RouteState},
+    host::Host,
+    ledger::{Entry, State},
+};
+
+/// Time since boot, with the time asleep.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("every Linux since 2.6.39 has this clock");
+    Duration::new(time.tv_sec().try_into().unwrap_or(0), time.tv_nsec().try_into().unwrap_or(0))
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fence,
+    Hold,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    kind: Kind,
+    length: Duration,
+    deadline: Duration,
+}
+
+/// The leases of this agent. One move has at most one on a host: a fence or a hold.
+#[derive(Debug, Default)]
+pub struct Leases {
+    running: Mutex<BTreeMap<Migration, Lease>>,
+}
+
+impl Leases {
+    /// What goes on record for a lease that begins now.
+    pub(crate) fn grant(&self, lease_ms: u64) -> GrantedLease {
+        let until = boot_time() + Duration::from_millis(lease_ms);
+        GrantedLease { length_ms: lease_ms, boot_id: boot_id(), until_ms: until.as_millis().try_into().unwrap_or(u64::MAX) }
+    }
+
+    pub(crate) fn arm_fence(&self, host: &Arc<Host>, migration: &Migration, granted: &GrantedLease) {
+        let ended = granted.boot_id != boot_id();
+        let deadline = if ended { Duration::ZERO } else { Duration::from_millis(granted.until_ms) };
+        self.arm(host, migration, Lease { kind: Kind::Fence, length: Duration::from_millis(granted.length_ms), deadline });
+    }
+
+    pub(crate) fn arm_hold(&self, host: &Arc<Host>, migration: &Migration, lease_ms: u64) {
+        let length = Duration::from_millis(lease_ms);
+        self.arm(host, migration, Lease { kind: Kind::Hold, length, deadline: boot_time() + length });
+    }
+
+    fn arm(&self, host: &Arc<Host>, migration: &Migration, lease: Lease) {
+        let before = self.running.lock().expect("no panic while held").insert(migration.clone(), lease);
+        if before.is_none() {
+            tokio::spawn(watch(host.clone(), migration.clone()));
+        }
+    }
+
+    pub(crate) fn disarm(&self, migration: &Migration) {
+        self.running.lock().expect("no panic while held").remove(migration);
+    }
+
+    /// A lease that has ended stays ended.
+    pub(crate) fn renew(&self, migration: &Migration) -> Result<u64, Failure> {
+        let mut running = self.running.lock().expect("no panic while held");
+        match running.get_mut(migration) {
+            Some(lease) if lease.deadline > boot_time() => {
+                lease.deadline = boot_time() + lease.length;
+                Ok(lease.length.as_millis().try_into().unwrap_or(u64::MAX))
+            }
+            Some(_) | None => Err(Failure::refused("NO_LEASE", "there is no lease to renew", "the host has un-fenced by itself: run `flytt status`")),
+        }
+    }
+
+    pub(crate) fn remaining_ms(&self, migration: &Migration) -> u64 {
+        let running = self.running.lock().expect("no panic while held");
+        let left = running.get(migration).map(|lease| lease.deadline.saturating_sub(boot_time())).unwrap_or_default();
+        left.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn state(&self, migration: &Migration) -> Option<(Kind, Duration)> {
+        let running = self.running.lock().expect("no panic while held");
+        running.get(migration).map(|lease| (lease.kind, lease.deadline.saturating_sub(boot_time())))
+    }
+}
+
+/// Waits for the lease's end and then acts until it is settled.
+async fn watch(host: Arc<Host>, migration: Migration) {
+    while let Some((kind, left)) = host.leases.state(&migration) {
+        let pause = if left > Duration::ZERO {
+            left
+        } else {
+            let settled = match kind {
+                Kind::Fence => unfence(&host, &migration).await,
+                Kind::Hold => settle(&host, &migration).await,
+            };
+            match settled {
+                Ok(()) => {
+                    host.leases.disarm(&migration);
+                    return;
+                }
+                Err(failure) => tracing::warn!(%migration, code = failure.code, "{failure}"),
+            }
+            Duration::from_millis(250)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = host.ended.cancelled() => return,
+        }
+    }
+}
+
+fn step(name: &str) -> StepId {
+    name.parse().expect("a literal of the right form")
+}
+
+/// The fence goes, because nobody renewed its lease. Refused by the baton once the source has surrendered.
+async fn unfence(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure> {
+    host.interrupt_all(migration);
+    let _turn = host.turn.lock().await;
+    if host.leases.remaining_ms(migration) > 0 || host.not_surrendered(migration).is_err() {
+        return Ok(());
+    }
+    host.baton(migration, &Command::LeaseEnded).await?;
+    tracing::warn!(%migration, "nobody renewed the lease: un-fencing");
+    reopen(host, migration).await
+}
+
+/// Takes the fence's own changes back, in whatever state they are. The baton has been raised before.
+pub(crate) async fn reopen(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure> {
+    let at = At { host: host.clone(), migration: migration.clone(), epoch: Epoch::default(), events: Events::new() };
+    for name in [SURRENDER, FENCE] {
+        apply::take_back(&at, &flytt_proto::name::OperationId { migration: migration.clone(), step: step(name) }).await?;
+    }
+    Ok(())
+}
+
+/// The hold ends: connections go to whoever holds the baton. If neither side answers, they keep waiting.
+pub(crate) async fn settle(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure> {
+    host.interrupt_all(migration);
+    let Some((id, hold)) = host.hold_of(migration) else { return Ok(()) };
+    let (source, target) = (crate::action::peer(hold.source.as_ref())?, crate::action::peer(hold.target.as_ref())?);
+    let (at_source, at_target) = tokio::join!(host.ask_baton(migration, &source), host.ask_baton(migration, &target));
+    let to = match (at_source, at_target) {
+        (_, Ok(v1::baton_state::Phase::Open)) => RouteState::Target,
+        (Ok(v1::baton_state::Phase::Serving | v1::baton_state::Phase::NoPart), _) => RouteState::Source,
+        (source, target) => {
+            return Err(Failure::unknown(
+                "NO_HOLDER",
+                format!("neither side holds the right to accept writes yet (source: {source:?}, target: {target:?})"),
+                "connections keep waiting; look at both hosts with `flytt status`",
+            ));
+        }
+    };
+    let _turn = host.turn.lock().await;
+    let route = hold.route.ok_or_else(|| Failure::refused("BAD_REQUEST", "the hold names no route", "look at the router"))?;
+    let v1::Route { backend, source, target } = route.clone();
+    let was = host.router()?.state(&route).await?;
+    let change = crate::change::Change::Route(RouteChange { backend, source, target, to, was });
+    tracing::warn!(%migration, "nobody renewed the hold: {change}");
+    let (progress, _) = tokio::sync::mpsc::channel(1);
+    host.hands.apply(migration, &change, progress).await?;
+    let undone = host.ledger.book().operations.iter().any(|(other, operation)| *other == id && operation.state == State::Undone);
+    if to == RouteState::Source && !undone {
+        // What the controller would have written: the hold and the staging are taken back.
+        for (other, operation) in host.ledger.book().operations {
+            if other.migration == *migration && operation.state != State::Undone {
+                host.ledger.write(Entry::Undoing { id: other.clone() }).await?;
+                host.ledger.write(Entry::Undone { id: other }).await?;
+            }
+        }
+    }
+    Ok(())
+}

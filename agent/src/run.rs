@@ -1,0 +1,70 @@
+//! The agent's life: open the ledger, serve, end in order.
+
+use std::{sync::Arc, time::Duration};
+
+use flytt_proto::{failure::Failure, identity::Credentials, v1};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    change::Hands,
+    config::Config,
+    engine::postgres::Postgres,
+    fuse::Fuse,
+    guard,
+    host::Host,
+    router::haproxy::Haproxy,
+    serve,
+    service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
+    status,
+};
+
+/// Runs until `stop`; what is at work goes on in its ledger.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
+    let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
+    let engine = match &config.postgres {
+        Some(postgres) => {
+            Some(Arc::new(Postgres::new(postgres.clone(), &config)?) as Arc<dyn crate::engine::Engine>)
+        }
+        None => None,
+    };
+    let router = match &config.haproxy {
+        Some(haproxy) => Some(Arc::new(Haproxy::new(haproxy.clone())) as Arc<dyn crate::router::Router>),
+        None => None,
+    };
+    let hands = Hands { engine, router, fuse: Fuse::default() };
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::refused(
+            "CANNOT_LISTEN",
+            format!("cannot listen on {}: {error}", config.listen),
+            "see `listen` in agent.toml; is another agent running?",
+        )
+    })?;
+    let host = Host::open(config, credentials, hands).await?;
+    serve_host(host, listener, stop).await
+}
+
+/// Serves an open host on a bound socket. The Lab enters here, with a host of its own making.
+pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
+    tokio::spawn(guard::watch(host.clone()));
+    let standing = {
+        let host = host.clone();
+        move || {
+            let host = host.clone();
+            async move { host.standing().await }
+        }
+    };
+    let status = tokio::spawn(status::serve(host.config.status, host.config.agent_check, standing, host.ended.clone()));
+    let routes = serve::Services {
+        observe: v1::observe_server::ObserveServer::new(Observe(host.clone())),
+        operate: v1::operate_server::OperateServer::new(Operate(host.clone())),
+        link: v1::link_server::LinkServer::new(Link(host.clone())),
+        peer: v1::peer_server::PeerServer::new(Peer(host.clone())),
+    };
+    tracing::info!(host = %host.name, address = ?listener.local_addr().ok(), "serving");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let served = serve::serve(listener, &host.credentials, routes, stop, Duration::from_secs(2)).await;
+    host.close().await;
+    status.abort();
+    served
+}

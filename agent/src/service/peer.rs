@@ -1,0 +1,49 @@
+//! `Peer`: signed artefacts handed over, and who holds the baton.
+
+use std::sync::Arc;
+
+use flytt_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::migration;
+use crate::{baton::Phase, host::Host};
+
+#[derive(Clone, Debug)]
+pub struct Peer(pub Arc<Host>);
+
+#[tonic::async_trait]
+impl v1::peer_server::Peer for Peer {
+    async fn hand(&self, request: Request<v1::HandRequest>) -> Result<Response<v1::HandReply>, Status> {
+        let outcome = self.0.receive(request.into_inner().artefact.unwrap_or_default()).await?;
+        Ok(Response::new(v1::HandReply { outcome: Some(outcome) }))
+    }
+
+    async fn baton(&self, request: Request<v1::BatonRequest>) -> Result<Response<v1::BatonState>, Status> {
+        use v1::baton_state::Phase as Wire;
+        let migration = migration(&request.into_inner().migration)?;
+        let mut reply = v1::BatonState { command_epoch: self.0.ledger.command_epoch(&migration).0, ..Default::default() };
+        let phase = match self.0.ledger.baton(&migration) {
+            None => Wire::NoPart,
+            Some(baton) => {
+                reply.epoch = baton.epoch().0;
+                reply.position = baton.position().map(|position| position.to_string()).unwrap_or_default();
+                reply.lease_ms = self.0.leases.remaining_ms(&migration);
+                reply.artefact = self.0.sign_newest(&migration).ok();
+                match baton.phase() {
+                    Phase::Serving => Wire::Serving,
+                    Phase::Fencing => Wire::Fencing,
+                    Phase::Fenced => Wire::Fenced,
+                    Phase::Surrendered => Wire::Surrendered,
+                    Phase::Retired => Wire::Retired,
+                    Phase::Replica => Wire::Replica,
+                    Phase::Promoting => Wire::Promoting,
+                    Phase::Closed => Wire::Closed,
+                    Phase::Open => Wire::Open,
+                    Phase::Burned => Wire::Burned,
+                }
+            }
+        };
+        reply.set_phase(phase);
+        Ok(Response::new(reply))
+    }
+}

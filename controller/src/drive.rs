@@ -1,0 +1,283 @@
+//! Three loops over the plan: `preview` looks, `forward` does, `back` takes back. No choices are made here but when to stop.
+
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
+use flytt_proto::{
+    failure::{Effect, Failure},
+    name::{Epoch, HostName, step},
+    v1,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fleet::{Observer, Operator},
+    journal::{Event, Journal},
+    plan::{Known, Phase, Plan, Reversal, Step},
+    spec::Spec,
+    view::{Line, View},
+};
+
+/// One migration, as a command drives it.
+#[derive(Debug)]
+pub struct Drive<'a> {
+    pub spec: &'a Spec,
+    pub plan: Plan,
+    pub fleet: Operator,
+    pub journal: &'a mut Journal,
+    pub known: Known,
+    pub view: &'a mut dyn View,
+    /// The operator asked to stop.
+    pub stop: CancellationToken,
+}
+
+/// Why a loop ended before its last step.
+#[derive(Clone, Debug)]
+pub enum Stopped {
+    /// The operator asked for it, before the point of no return.
+    Interrupted,
+    /// A step failed; `blocks` when preflight forbids to begin.
+    Failed { step: String, failure: Failure },
+    Blocked(Vec<v1::Finding>),
+    /// The journal cannot be written: nothing more is done.
+    Journal(Failure),
+}
+
+/// What every step would change, host by host. Nothing is changed, and nothing here could.
+pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observer, view: &mut dyn View) -> Vec<v1::Finding> {
+    let mut findings = Vec::new();
+    for step in &plan.steps {
+        view.show(Line::Step { step, spec });
+        let Some(action) = step.action(spec, known) else {
+            view.show(Line::Note("what exactly depends on an earlier step"));
+            continue;
+        };
+        match observer.survey(&step.on, &spec.name, action).await {
+            Ok(survey) => {
+                for change in &survey.changes {
+                    view.show(Line::Would(change));
+                }
+                if step.phase == Phase::Preflight {
+                    findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on)));
+                }
+            }
+            Err(failure) if step.phase == Phase::Preflight => findings.push(as_finding(&failure, &step.on)),
+            Err(_) => view.show(Line::Note("what exactly depends on an earlier step")),
+        }
+    }
+    findings
+}
+
+/// Preflight alone.
+pub async fn check(spec: &Spec, plan: &Plan, known: &Known, observer: &Observer) -> Vec<v1::Finding> {
+    let mut findings = Vec::new();
+    for step in plan.steps.iter().filter(|step| step.phase == Phase::Preflight) {
+        let Some(action) = step.action(spec, known) else { continue };
+        match observer.survey(&step.on, &spec.name, action).await {
+            Ok(survey) => findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on))),
+            Err(failure) => findings.push(as_finding(&failure, &step.on)),
+        }
+    }
+    findings
+}
+
+fn on_host(mut finding: v1::Finding, host: &HostName) -> v1::Finding {
+    if finding.host.is_empty() {
+        finding.host = host.to_string();
+    }
+    finding
+}
+
+fn as_finding(failure: &Failure, host: &HostName) -> v1::Finding {
+    v1::Finding {
+        level: v1::finding::Level::Block.into(),
+        code: failure.code.clone(),
+        host: host.to_string(),
+        sentence: failure.sentence.clone(),
+        remedy: failure.remedy.clone(),
+    }
+}
+
+impl Drive<'_> {
+    /// Takes charge with an epoch above every one that any agent has seen. Older controllers are refused from then on.
+    pub async fn take_charge(&mut self, command: &str) -> Result<(), Failure> {
+        let mut epoch = self.journal.status.epoch;
+        for host in self.plan.hosts() {
+            match self.fleet.observer.baton(&host, &self.spec.name).await {
+                Ok(baton) => epoch = epoch.max(Epoch(baton.command_epoch)).max(Epoch(baton.epoch)),
+                // A host that is away learns the epoch when it is asked for something.
+                Err(failure) => self.view.show(Line::Warning(&failure.sentence)),
+            }
+        }
+        self.journal.write(Event::Charged { epoch: epoch.next(), command: command.to_owned() }).await
+    }
+
+    /// Does every step of these phases that is not done. In the window, everything before the point of no return must fit
+    /// into the outage budget.
+    pub async fn forward(&mut self, phases: RangeInclusive<Phase>) -> Result<(), Stopped> {
+        let steps: Vec<Step> = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).cloned().collect();
+        let mut window: Option<Instant> = None;
+        let mut renewer: Option<Renewer> = None;
+        for step in &steps {
+            if self.journal.status.is_done(&step.id) {
+                continue;
+            }
+            let surrendered = self.journal.status.is_done(&step::SURRENDER.parse().expect("a name of the table"));
+            let mut limit = step.limit;
+            if step.phase == Phase::Cutover && !surrendered {
+                let began = *window.get_or_insert_with(Instant::now);
+                renewer.get_or_insert_with(|| self.renew());
+                limit = limit.min(self.spec.cutover.max_outage.saturating_sub(began.elapsed()));
+            }
+            // Past the point of no return nothing stops us but the work's end.
+            let stop = if surrendered { CancellationToken::new() } else { self.stop.clone() };
+            if stop.is_cancelled() {
+                return Err(Stopped::Interrupted);
+            }
+            self.one(step, limit, &stop).await?;
+            if step.reversal == Reversal::PointOfNoReturn {
+                renewer = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, step: &Step, limit: Duration, stop: &CancellationToken) -> Result<(), Stopped> {
+        self.view.show(Line::Step { step, spec: self.spec });
+        let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
+        let action = step.action(self.spec, &self.known).ok_or_else(|| {
+            failed(Failure::refused("NOT_KNOWN", format!("{} needs what an earlier step did not give", step.id), "run `flytt rollback`"))
+        })?;
+        if step.phase == Phase::Preflight {
+            return self.look(step, action).await;
+        }
+        self.journal.write(Event::Began { step: step.id.clone() }).await.map_err(Stopped::Journal)?;
+        let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
+        let view = &mut *self.view;
+        let mut on = |kind| view.show(Line::Event { step, kind: &kind });
+        let apply = fleet.apply(&step.on, &id, epoch, &action, limit, &mut on);
+        let result = if step.reversal == Reversal::PointOfNoReturn {
+            // Once asked for, its answer is waited for: what it came to decides which way we go.
+            apply.await
+        } else {
+            tokio::select! {
+                result = apply => result,
+                () = stop.cancelled() => return Err(Stopped::Interrupted),
+            }
+        };
+        match result {
+            Ok(done) => {
+                let outcome = done.outcome.unwrap_or_default();
+                self.known.outcomes.insert(step.id.clone(), outcome.clone());
+                self.view.show(Line::Done { step, outcome: &outcome, elapsed_us: done.elapsed_us });
+                let event = Event::Done { step: step.id.clone(), outcome, elapsed_us: done.elapsed_us };
+                self.journal.write(event).await.map_err(Stopped::Journal)
+            }
+            Err(failure) => {
+                self.view.show(Line::Failed { step, failure: &failure });
+                let event = Event::Failed { step: step.id.clone(), failure: failure.clone() };
+                self.journal.write(event).await.map_err(Stopped::Journal)?;
+                Err(failed(failure))
+            }
+        }
+    }
+
+    /// A preflight step: its findings decide whether anything begins.
+    async fn look(&mut self, step: &Step, action: v1::Action) -> Result<(), Stopped> {
+        let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
+        let survey = self.fleet.observer.survey(&step.on, &self.spec.name, action).await.map_err(failed)?;
+        let findings: Vec<_> = survey.findings.into_iter().map(|finding| on_host(finding, &step.on)).collect();
+        for finding in &findings {
+            self.view.show(Line::Finding(finding));
+        }
+        let blocks: Vec<_> = findings.into_iter().filter(|finding| finding.level() == v1::finding::Level::Block).collect();
+        if blocks.is_empty() { Ok(()) } else { Err(Stopped::Blocked(blocks)) }
+    }
+
+    /// Takes back, last first, every step of these phases that may have had an effect. One that cannot be taken back now
+    /// does not keep the others from it. Returns what is left.
+    pub async fn back(&mut self, phases: RangeInclusive<Phase>) -> Result<Vec<(String, Failure)>, Failure> {
+        let mut left = Vec::new();
+        let steps: Vec<Step> = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).rev().cloned().collect();
+        for step in &steps {
+            if step.reversal != Reversal::Undo || !self.journal.status.is_open(&step.id) {
+                continue;
+            }
+            self.view.show(Line::Back { step });
+            self.journal.write(Event::Undoing { step: step.id.clone() }).await?;
+            let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
+            let view = &mut *self.view;
+            let mut on = |kind| view.show(Line::Event { step, kind: &kind });
+            // In the window an agent that is away must not keep the others waiting: its own lease takes care of it.
+            let limit = if step.phase == Phase::Cutover { Duration::from_secs(5) } else { Duration::from_secs(120) };
+            match fleet.undo(&step.on, &id, epoch, limit, &mut on).await {
+                Ok(_) => {
+                    self.known.outcomes.remove(&step.id);
+                    self.journal.write(Event::Undone { step: step.id.clone() }).await?;
+                }
+                Err(failure) => {
+                    self.view.show(Line::Failed { step, failure: &failure });
+                    self.journal.write(Event::Failed { step: step.id.clone(), failure: failure.clone() }).await?;
+                    left.push((step.id.to_string(), failure));
+                }
+            }
+        }
+        // What has nothing to undo is forgotten, so that the next try does it again.
+        for step in &steps {
+            if step.reversal == Reversal::NothingToUndo && self.journal.status.is_open(&step.id) {
+                self.journal.write(Event::Undoing { step: step.id.clone() }).await?;
+                self.journal.write(Event::Undone { step: step.id.clone() }).await?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether the source has surrendered. Not to know is an answer, and stops us.
+    pub async fn surrendered(&self) -> Result<bool, Failure> {
+        use v1::baton_state::Phase;
+        let begun = self.journal.status.is_open(&step::SURRENDER.parse().expect("a name of the table"));
+        if !begun {
+            return Ok(false);
+        }
+        let baton = self.fleet.observer.baton(&self.spec.source, &self.spec.name).await.map_err(|failure| {
+            Failure {
+                remedy: "bring the source's agent back, then run `flytt resume`; until then nothing is taken back or completed".into(),
+                ..failure
+            }
+            .with_effect(Effect::Unknown)
+        })?;
+        Ok(matches!(baton.phase(), Phase::Surrendered | Phase::Retired))
+    }
+
+    /// Renews the leases of source and routers for as long as it lives.
+    fn renew(&self) -> Renewer {
+        let every = self.spec.cutover.lease / 3;
+        let (fleet, migration, epoch) = (self.fleet.clone(), self.spec.name.clone(), self.journal.status.epoch);
+        let mut hosts: Vec<HostName> = self.spec.routers.iter().map(|router| router.host.clone()).collect();
+        hosts.push(self.spec.source.clone());
+        let tasks = hosts.into_iter().map(|host| {
+            let (fleet, migration) = (fleet.clone(), migration.clone());
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(every).await;
+                    // A refusal needs no action here: the step that needs the lease is refused by the agent itself.
+                    let _ = fleet.renew(&host, &migration, epoch).await;
+                }
+            })
+        });
+        Renewer(tasks.collect())
+    }
+}
+
+#[derive(Debug)]
+struct Renewer(Vec<tokio::task::JoinHandle<()>>);
+
+impl Drop for Renewer {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The agents as the controller reaches them: mutual TLS, and the end of wire types that need care.
+//!
+//! Looking and changing are two types: a command that only looks has no means to change.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use flytt_proto::{
+    PROTOCOL,
+    failure::Failure,
+    identity::{Credentials, dial},
+    name::{Epoch, HostName, Migration, OperationId},
+    v1,
+};
+use tokio::sync::Mutex;
+use tonic::transport::Channel;
+
+/// How long an agent may take to say something when it is only asked.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Looks at hosts.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    credentials: Arc<Credentials>,
+    addresses: Arc<BTreeMap<HostName, String>>,
+    channels: Arc<Mutex<BTreeMap<HostName, Channel>>>,
+}
+
+/// Changes hosts, too.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    pub observer: Observer,
+}
+
+impl Observer {
+    pub fn new(credentials: Arc<Credentials>, addresses: BTreeMap<HostName, String>) -> Self {
+        Self { credentials, addresses: Arc::new(addresses), channels: Arc::default() }
+    }
+
+    pub fn addresses(&self) -> BTreeMap<HostName, String> {
+        self.addresses.as_ref().clone()
+    }
+
+    async fn channel(&self, host: &HostName) -> Result<Channel, Failure> {
+        if let Some(channel) = self.channels.lock().await.get(host) {
+            return Ok(channel.clone());
+        }
+        let address = self.addresses.get(host).ok_or_else(|| {
+            Failure::refused("UNKNOWN_HOST", format!("there is no host {host}"), "run `flytt host add` for it, or correct migration.toml")
+        })?;
+        let channel = dial(&self.credentials, host, address).await?;
+        self.channels.lock().await.insert(host.clone(), channel.clone());
+        Ok(channel)
+    }
+
+    /// A connection that failed is dialled anew the next time, so that its error has its whole chain.
+    async fn settle<T>(&self, host: &HostName, result: Result<T, Failure>) -> Result<T, Failure> {
+        if let Err(failure) = &result
+            && failure.code == "UNREACHABLE"
+        {
+            self.channels.lock().await.remove(host);
+        }
+        result.map_err(|failure| Failure { sentence: format!("{host}: {}", failure.sentence), ..failure })
+    }
+
+    /// An agent of another protocol is refused here, before it is asked for anything else.
+    pub async fn facts(&self, host: &HostName) -> Result<v1::FactsReply, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            Ok(within(ANSWER, client.facts(v1::FactsRequest {})).await?)
+        };
+        let facts = self.settle(host, call.await).await?;
+        if facts.protocol != PROTOCOL {
+            return Err(Failure::refused(
+                "PROTOCOL",
+                format!("{host}: its agent {} speaks protocol {}, this controller speaks {PROTOCOL}", facts.version, facts.protocol),
+                "install the same version of flytt and flytt-agent everywhere; nothing was changed",
+            ));
+        }
+        Ok(facts)
+    }
+
+    pub async fn survey(&self, host: &HostName, migration: &Migration, action: v1::Action) -> Result<v1::SurveyReply, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            let request = v1::SurveyRequest { migration: migration.to_string(), action: Some(action) };
+            Ok(within(ANSWER, client.survey(request)).await?)
+        };
+        self.settle(host, call.await).await
+    }
+
+    pub async fn operation(&self, host: &HostName, id: &OperationId) -> Result<v1::OperationState, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            Ok(within(Duration::from_secs(5), client.operation(v1::OperationRequest { id: id.to_string() })).await?)
+        };
+        self.settle(host, call.await).await
+    }
+
+    pub async fn baton(&self, host: &HostName, migration: &Migration) -> Result<v1::BatonState, Failure> {
+        let call = async {
+            let mut client = v1::peer_client::PeerClient::new(self.channel(host).await?);
+            Ok(within(Duration::from_secs(5), client.baton(v1::BatonRequest { migration: migration.to_string() })).await?)
+        };
+        self.settle(host, call.await).await
+    }
+
+    /// The newest sample of replication.
+    pub async fn replication(&self, host: &HostName, migration: &Migration) -> Result<v1::ReplicationSample, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            let request = v1::ReplicationRequest { migration: migration.to_string() };
+            let mut samples = within(ANSWER, client.replication(request)).await?;
+            let sample = tokio::time::timeout(Duration::from_secs(5), samples.message()).await.map_err(|_| silent())??;
+            sample.ok_or_else(silent)
+        };
+        self.settle(host, call.await).await
+    }
+}
+
+impl Operator {
+    /// Has the operation done, and calls `on` with each event. What becomes of it when the connection breaks is asked, not
+    /// guessed: it goes on at the agent, so we attach again until `limit`.
+    pub async fn apply(
+        &self,
+        host: &HostName,
+        id: &OperationId,
+        epoch: Epoch,
+        action: &v1::Action,
+        limit: Duration,
+        on: &mut (dyn FnMut(v1::event::Kind) + Send),
+    ) -> Result<v1::event::Done, Failure> {
+        let until = Instant::now() + limit;
+        let mut broken: Option<Failure> = None;
+        loop {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return Err(broken.unwrap_or_else(|| late(host, id, limit)));
+            };
+            let request = v1::ApplyRequest { id: id.to_string(), epoch: epoch.0, action: Some(action.clone()) };
+            let call = async {
+                let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
+                let mut events = client.apply(request).await?.into_inner();
+                read(&mut events, on).await
+            };
+            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(host, id, limit)));
+            match self.observer.settle(host, result).await {
+                Err(failure) if failure.code == "UNREACHABLE" || failure.code == "STOPPED" => {
+                    broken = Some(failure);
+                    if let Some(end) = self.learn(host, id).await {
+                        return end;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// What the agent says of an operation whose answer was lost; `None` = ask for it again.
+    async fn learn(&self, host: &HostName, id: &OperationId) -> Option<Result<v1::event::Done, Failure>> {
+        use v1::operation_state::State;
+        let state = self.observer.operation(host, id).await.ok()?;
+        match state.state() {
+            State::Done => Some(Ok(v1::event::Done { outcome: state.outcome, elapsed_us: 0 })),
+            State::Failed => state.error.map(|error| Err(error.into())),
+            State::Undone => Some(Err(Failure::refused(
+                "TAKEN_BACK",
+                format!("{host}: {id} was taken back by its own agent"),
+                "nobody renewed its lease: try again",
+            ))),
+            State::Never | State::Running | State::Interrupted | State::Unspecified => None,
+        }
+    }
+
+    /// Has the operation taken back.
+    pub async fn undo(
+        &self,
+        host: &HostName,
+        id: &OperationId,
+        epoch: Epoch,
+        limit: Duration,
+        on: &mut (dyn FnMut(v1::event::Kind) + Send),
+    ) -> Result<v1::event::Done, Failure> {
+        let until = Instant::now() + limit;
+        loop {
+            let call = async {
+                let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
+                let request = v1::UndoRequest { id: id.to_string(), epoch: epoch.0 };
+                let mut events = client.undo(request).await?.into_inner();
+                read(&mut events, on).await
+            };
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(host, id, limit)));
+            match self.observer.settle(host, result).await {
+                // Taking back is safe to repeat, so an answer that was lost is simply asked for again.
+                Err(failure) if (failure.code == "UNREACHABLE" || failure.code == "STOPPED") && Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    pub async fn renew(&self, host: &HostName, migration: &Migration, epoch: Epoch) -> Result<(), Failure> {
+        let call = async {
+            let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
+            let request = v1::RenewRequest { migration: migration.to_string(), epoch: epoch.0 };
+            within(Duration::from_secs(1), client.renew(request)).await.map(drop)
+        };
+        self.observer.settle(host, call.await).await
+    }
+}
+
+/// Reads events to the end. A stream that goes silent for ten seconds (there is a beat every second) is a broken one.
+async fn read(
+    events: &mut tonic::Streaming<v1::Event>,
+    on: &mut (dyn FnMut(v1::event::Kind) + Send),
+) -> Result<v1::event::Done, Failure> {
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(10), events.message()).await.map_err(|_| silent())??;
+        match event.and_then(|event| event.kind) {
+            Some(v1::event::Kind::Done(done)) => return Ok(done),
+            Some(v1::event::Kind::Failed(error)) => return Err(error.into()),
+            Some(kind) => on(kind),
+            None => return Err(silent()),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>) -> Result<T, Failure> {
+    Ok(tokio::time::timeout(limit, call).await.map_err(|_| silent())??.into_inner())
+}
+
+fn silent() -> Failure {
+    Failure::unknown("UNREACHABLE", "its agent does not answer", "look at the host and its agent, then run `flytt resume`")
+}
+
+fn late(host: &HostName, id: &OperationId, limit: Duration) -> Failure {
+    Failure::unknown(
+        "TOO_LATE",
+        format!("{host}: {id} is not done after {} ms", limit.as_millis()),
+        "look at the host; flytt takes back what can be taken back",
+    )
+}

@@ -1,0 +1,210 @@
+//! What was decided and what came of it, on disk before the call that it announces. Status is a fold over it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Epoch, Migration, StepId},
+    record::{Record, Row},
+    v1,
+};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "fuse")]
+use crate::fuse::Fuse;
+
+/// The version of [`Event`]'s form. Older ones still read.
+const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The text of migration.toml as it was when the move began: later edits of the file change nothing.
+    Created { migration: Migration, spec: String, version: String },
+    /// A controller took charge.
+    Charged { epoch: Epoch, command: String },
+    Began { step: StepId },
+    Done { step: StepId, outcome: v1::Outcome, elapsed_us: u64 },
+    Failed { step: StepId, failure: Failure },
+    Undoing { step: StepId },
+    Undone { step: StepId },
+    Reached { milestone: Milestone },
+}
+
+/// Where a whole command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Milestone {
+    /// The target follows; the cutover may be asked for.
+    Following,
+    /// The target is the primary.
+    Moved,
+    /// A cutover (or the whole move) was taken back.
+    TakenBack,
+    /// Nothing of the move is left but this journal; it ended as it began.
+    AsItWas,
+    /// Nothing of the move is left but this journal; it ended on the target.
+    Finished,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepState {
+    Began,
+    Done { elapsed_us: u64 },
+    Failed(Failure),
+    Undoing,
+    Undone,
+}
+
+/// What the events come to.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub migration: Option<Migration>,
+    pub spec: String,
+    pub epoch: Epoch,
+    pub command: String,
+    pub steps: BTreeMap<StepId, StepState>,
+    pub outcomes: BTreeMap<StepId, v1::Outcome>,
+    pub milestone: Option<Milestone>,
+    /// Unix milliseconds of the newest event.
+    pub at_ms: i64,
+}
+
+/// An order of events that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal says {what}, which cannot be at that point")]
+pub struct IllegalEvent {
+    what: String,
+}
+
+impl Status {
+    pub fn after(mut self, event: &Event) -> Result<Self, IllegalEvent> {
+        let illegal = |what: String| IllegalEvent { what };
+        if self.migration.is_none() != matches!(event, Event::Created { .. }) {
+            return Err(illegal("a beginning twice, or something before it".into()));
+        }
+        if matches!(self.milestone, Some(Milestone::AsItWas | Milestone::Finished)) {
+            return Err(illegal("something after the end".into()));
+        }
+        match event {
+            Event::Created { migration, spec, .. } => {
+                self.migration = Some(migration.clone());
+                self.spec.clone_from(spec);
+            }
+            Event::Charged { epoch, .. } if *epoch <= self.epoch => return Err(illegal(format!("epoch {epoch} after {}", self.epoch))),
+            Event::Charged { epoch, command } => {
+                self.epoch = *epoch;
+                self.command.clone_from(command);
+            }
+            Event::Began { step } => {
+                if matches!(self.steps.get(step), Some(StepState::Done { .. })) {
+                    return Err(illegal(format!("{step} begun again after it was done")));
+                }
+                self.milestone = None;
+                self.steps.insert(step.clone(), StepState::Began);
+            }
+            Event::Done { step, outcome, elapsed_us } => {
+                if !matches!(self.steps.get(step), Some(StepState::Began)) {
+                    return Err(illegal(format!("{step} done without a beginning")));
+                }
+                self.steps.insert(step.clone(), StepState::Done { elapsed_us: *elapsed_us });
+                self.outcomes.insert(step.clone(), outcome.clone());
+            }
+            Event::Failed { step, failure } => {
+                if !matches!(self.steps.get(step), Some(StepState::Began | StepState::Undoing)) {
+                    return Err(illegal(format!("{step} failed without a beginning")));
+                }
+                self.steps.insert(step.clone(), StepState::Failed(failure.clone()));
+            }
+            Event::Undoing { step } => {
+                if !self.steps.contains_key(step) {
+                    return Err(illegal(format!("{step} taken back without a beginning")));
+                }
+                self.milestone = None;
+                self.steps.insert(step.clone(), StepState::Undoing);
+            }
+            Event::Undone { step } => {
+                if !matches!(self.steps.get(step), Some(StepState::Undoing)) {
+                    return Err(illegal(format!("{step} taken back without saying so before")));
+                }
+                self.steps.insert(step.clone(), StepState::Undone);
+                self.outcomes.remove(step);
+            }
+            Event::Reached { milestone } => self.milestone = Some(*milestone),
+        }
+        Ok(self)
+    }
+
+    pub fn is_done(&self, step: &StepId) -> bool {
+        matches!(self.steps.get(step), Some(StepState::Done { .. }))
+    }
+
+    /// Whether the step may have had an effect that is not taken back.
+    pub fn is_open(&self, step: &StepId) -> bool {
+        !matches!(self.steps.get(step), None | Some(StepState::Undone))
+    }
+
+    /// Whether somebody was on the way back when it stopped.
+    pub fn is_going_back(&self) -> bool {
+        self.steps.values().any(|state| matches!(state, StepState::Undoing | StepState::Undone)) && self.milestone.is_none()
+    }
+}
+
+/// One migration's journal, held by one controller at a time.
+#[derive(Debug)]
+pub struct Journal {
+    record: Record<Event>,
+    pub status: Status,
+    #[cfg(feature = "fuse")]
+    pub fuse: Fuse,
+}
+
+impl Journal {
+    /// Opens or makes it. Another controller that holds it is an error.
+    pub fn open(directory: &Path) -> Result<Self, Failure> {
+        let (record, rows) = Record::open(&path(directory), "journal", VERSION)?;
+        Ok(Self {
+            record,
+            status: fold(&rows)?,
+            #[cfg(feature = "fuse")]
+            fuse: Fuse::default(),
+        })
+    }
+
+    /// Reads it without holding it, for `flytt status`.
+    pub fn read(directory: &Path) -> Result<(Status, Vec<Row<Event>>), Failure> {
+        let rows = Record::read(&path(directory), "journal", VERSION)?;
+        Ok((fold(&rows)?, rows))
+    }
+
+    /// Durable when it returns.
+    pub async fn write(&mut self, event: Event) -> Result<(), Failure> {
+        #[cfg(feature = "fuse")]
+        self.fuse.point()?;
+        let after = self.status.clone().after(&event).map_err(|error| order(&error))?;
+        self.record.append(event).await?;
+        self.status = after;
+        #[cfg(feature = "fuse")]
+        self.fuse.point()?;
+        Ok(())
+    }
+}
+
+fn path(directory: &Path) -> PathBuf {
+    directory.join("journal.db")
+}
+
+fn fold(rows: &[Row<Event>]) -> Result<Status, Failure> {
+    rows.iter().try_fold(Status::default(), |status, row| {
+        let mut status = status.after(&row.event).map_err(|error| order(&error))?;
+        status.at_ms = row.at_ms;
+        Ok(status)
+    })
+}
+
+fn order(error: &IllegalEvent) -> Failure {
+    Failure::refused("JOURNAL_ORDER", error.to_string(), "keep the file as it is, and look at the hosts with `flytt status`")
+}

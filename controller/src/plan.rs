@@ -1,0 +1,390 @@
+//! The whole migration on one screen: what is done, on which host, in which order, and whether it can be taken back.
+//!
+//! It knows order and never means: each row names an intent that the host's own agent understands.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use flytt_proto::{
+    name::{HostName, OperationId, StepId, step as named},
+    v1::{self, action::Kind},
+};
+
+use crate::spec::{Checkpoint, Router, Spec, Transport};
+
+use Part::{EveryRouter, Source, Target};
+use Phase::{Cutover, Finish, Preflight, Ready, Replicate, Seed};
+use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
+
+const MOVE: &[Row] = &[
+    //   id               phase      on           reversal         limit        what                                        action
+    row("check",          Preflight, Target,      NothingToUndo,   secs(60),    "is this move possible?",                   check),
+    row("check-router",   Preflight, EveryRouter, NothingToUndo,   secs(60),    "can this router hold connections?",        hold),
+    row("credential",     Seed,      Target,      Undo,            secs(30),    "make the replication role's password",     credential),
+    row("admit",          Seed,      Source,      Undo,            secs(60),    "let the target in: roles, access, slot",   admit),
+    row("tunnel",         Seed,      Target,      Undo,            secs(30),    "open the tunnel to the source",            tunnel),
+    row("seed",           Seed,      Target,      Undo,            days(14),    "copy the cluster",                         seed),
+    row("follow",         Replicate, Target,      Undo,            days(2),     "start as a standby and catch up",          follow),
+    row("ready-source",   Ready,     Source,      NothingToUndo,   secs(120),   "C0 nothing in the way; checkpoint",        ready_source),
+    row("ready-target",   Ready,     Target,      NothingToUndo,   secs(120),   "C0 streaming, no lag; restartpoint",       ready_target),
+    row("gate",           Ready,     Target,      Undo,            secs(30),    "C0 close the target to everyone",          gate),
+    row("cut-hold",       Cutover,   EveryRouter, Undo,            secs(5),     "C1 hold new connections",                  hold),
+    row(named::FENCE,     Cutover,   Source,      Undo,            secs(30),    "C2 C3 fence the source, final position",   fence),
+    row("cut-catch-up",   Cutover,   Target,      NothingToUndo,   secs(30),    "C4 apply everything up to it",             catch_up),
+    row("cut-stage",      Cutover,   EveryRouter, Undo,            secs(5),     "C5 stage the target, still held",          stage),
+    row("cut-promote",    Cutover,   Target,      Undo,            secs(30),    "C6 promote behind the gate, prove it",     promote),
+    row(named::SURRENDER, Cutover,   Source,      PointOfNoReturn, secs(10),    "C7 surrender: point of no return",         surrender),
+    row(named::OPEN,      Cutover,   Target,      NothingToUndo,   secs(60),    "C8 open the target",                       open),
+    row("cut-release",    Cutover,   EveryRouter, NothingToUndo,   secs(60),    "C9 release connections to the target",     release),
+    row("cut-prove",      Cutover,   Target,      NothingToUndo,   secs(60),    "C9 reached through every router",          prove),
+    row(named::RETIRE,    Cutover,   Source,      NothingToUndo,   secs(60),    "C10 end the old source, fenced for good",  retire),
+    row("finish-router",  Finish,    EveryRouter, NothingToUndo,   secs(60),    "remove what is left on the router",        finish),
+    row("finish-source",  Finish,    Source,      NothingToUndo,   secs(60),    "remove what is left on the old source",    finish),
+    row("finish-target",  Finish,    Target,      NothingToUndo,   secs(600),   "remove what is left on the target",        finish),
+];
+
+/// A stretch of the plan. Commands drive stretches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Looks only.
+    Preflight,
+    Seed,
+    Replicate,
+    /// Before the window; takes as long as it takes.
+    Ready,
+    /// The window: the budget runs from its first step to the point of no return.
+    Cutover,
+    Finish,
+}
+
+/// Whether a step can be taken back. There is no default: it must be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reversal {
+    Undo,
+    NothingToUndo,
+    PointOfNoReturn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Source,
+    Target,
+    EveryRouter,
+}
+
+/// What turns a step into what its host is asked for; `None` while something it needs is not known yet.
+type Ask = fn(&Spec, &Known, &Step) -> Option<Kind>;
+
+struct Row {
+    id: &'static str,
+    phase: Phase,
+    on: Part,
+    reversal: Reversal,
+    limit: Duration,
+    what: &'static str,
+    ask: Ask,
+}
+
+const fn row(id: &'static str, phase: Phase, on: Part, reversal: Reversal, limit: Duration, what: &'static str, ask: Ask) -> Row {
+    Row { id, phase, on, reversal, limit, what, ask }
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
+/// One line of the plan of one migration.
+#[derive(Clone)]
+pub struct Step {
+    /// Stable: the key in journal and ledger.
+    pub id: StepId,
+    pub phase: Phase,
+    pub on: HostName,
+    pub reversal: Reversal,
+    /// No answer by then is a failure.
+    pub limit: Duration,
+    pub what: &'static str,
+    /// Which `[[router]]`, for a router's step.
+    router: Option<usize>,
+    role: v1::Role,
+    ask: Ask,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.id, self.on)
+    }
+}
+
+/// What has been learned: facts by host, outcomes by step.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    pub addresses: BTreeMap<HostName, String>,
+    pub facts: BTreeMap<HostName, v1::FactsReply>,
+    pub outcomes: BTreeMap<StepId, v1::Outcome>,
+}
+
+impl Known {
+    fn peer(&self, host: &HostName) -> Option<v1::PeerHost> {
+        Some(v1::PeerHost { host: host.to_string(), address: self.addresses.get(host)?.clone() })
+    }
+
+    fn artefact(&self, step: &str) -> Option<v1::Artefact> {
+        match self.outcomes.get(&step.parse::<StepId>().ok()?)?.kind.clone()? {
+            v1::outcome::Kind::Artefact(artefact) => Some(artefact),
+            _ => None,
+        }
+    }
+
+    fn verifier(&self) -> Option<String> {
+        match self.outcomes.get(&"credential".parse::<StepId>().ok()?)?.kind.clone()? {
+            v1::outcome::Kind::Verifier(verifier) => Some(verifier),
+            _ => None,
+        }
+    }
+}
+
+/// The steps of one migration, in order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+}
+
+/// Source to target.
+pub fn move_over(spec: &Spec) -> Plan {
+    let mut steps = Vec::new();
+    for row in MOVE {
+        let step = |on: &HostName, router: Option<usize>, role| Step {
+            id: id(row.id, router),
+            phase: row.phase,
+            on: on.clone(),
+            reversal: row.reversal,
+            limit: row.limit,
+            what: row.what,
+            router,
+            role,
+            ask: row.ask,
+        };
+        match row.on {
+            Source => steps.push(step(&spec.source, None, v1::Role::Source)),
+            Target => steps.push(step(&spec.target, None, v1::Role::Target)),
+            EveryRouter => {
+                steps.extend(spec.routers.iter().enumerate().map(|(at, router)| step(&router.host, Some(at), v1::Role::Router)));
+            }
+        }
+    }
+    Plan { steps }
+}
+
+fn id(name: &str, router: Option<usize>) -> StepId {
+    let text = match router {
+        Some(at) => format!("{name}-{}", at + 1),
+        None => name.to_owned(),
+    };
+    text.parse().expect("the table's names are of the right form")
+}
+
+impl Step {
+    /// What the host is asked for.
+    pub fn action(&self, spec: &Spec, known: &Known) -> Option<v1::Action> {
+        Some(v1::Action { kind: Some((self.ask)(spec, known, self)?) })
+    }
+
+    pub fn operation(&self, spec: &Spec) -> OperationId {
+        OperationId { migration: spec.name.clone(), step: self.id.clone() }
+    }
+
+    fn router<'a>(&self, spec: &'a Spec) -> Option<&'a Router> {
+        spec.routers.get(self.router?)
+    }
+
+    fn route(&self, spec: &Spec) -> Option<v1::Route> {
+        let router = self.router(spec)?;
+        Some(v1::Route { backend: router.backend.clone(), source: router.source.clone(), target: router.target.clone() })
+    }
+}
+
+impl Plan {
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id.as_str() == id)
+    }
+
+    /// All hosts of the plan, each once.
+    pub fn hosts(&self) -> Vec<HostName> {
+        let mut hosts: Vec<HostName> = Vec::new();
+        for step in &self.steps {
+            if !hosts.contains(&step.on) {
+                hosts.push(step.on.clone());
+            }
+        }
+        hosts
+    }
+
+    /// The plan as a Mermaid diagram, as it stands in `docs/ARCHITECTURE.md`.
+    pub fn diagram(&self) -> String {
+        let mut text = String::from("flowchart TD\n");
+        let mut before: Option<&Step> = None;
+        for step in &self.steps {
+            if before.is_none_or(|before| before.phase != step.phase) {
+                if before.is_some() {
+                    text.push_str("  end\n");
+                }
+                text.push_str(&format!("  subgraph {:?}\n", step.phase));
+            }
+            let (open, close) = match step.reversal {
+                Undo => ("[", "]"),
+                NothingToUndo => ("(", ")"),
+                PointOfNoReturn => ("{{", "}}"),
+            };
+            text.push_str(&format!("    {}{open}\"{}: {}\"{close}\n", step.id, step.on, step.what));
+            before = Some(step);
+        }
+        text.push_str("  end\n");
+        for pair in self.steps.windows(2) {
+            text.push_str(&format!("  {} --> {}\n", pair[0].id, pair[1].id));
+        }
+        text
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn transport(spec: &Spec) -> i32 {
+    match spec.transport {
+        Transport::Tunnel => v1::Transport::Tunnel.into(),
+        Transport::Direct => v1::Transport::Direct.into(),
+    }
+}
+
+/// Where the source's server listens, for direct transport: its port at the address under which the agent is known.
+fn server(spec: &Spec, known: &Known) -> Option<String> {
+    match spec.transport {
+        Transport::Tunnel => Some(String::new()),
+        Transport::Direct => Some(known.facts.get(&spec.source)?.address.clone()),
+    }
+}
+
+fn check(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Check(v1::Check {
+        source_facts: known.facts.get(&spec.source)?.facts.clone(),
+        target_facts: known.facts.get(&spec.target)?.facts.clone(),
+        transport: transport(spec),
+        stop_fence: false,
+        replace_system: spec.replace_system.clone().unwrap_or_default(),
+        max_rate: spec.seed.max_rate.unwrap_or(0),
+    }))
+}
+
+fn credential(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Credential(v1::Credential {}))
+}
+
+fn admit(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    let target = known.peer(&spec.target)?;
+    Some(Kind::Admit(v1::Admit { target: Some(target), verifier: known.verifier()?, transport: transport(spec) }))
+}
+
+fn tunnel(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Tunnel(v1::Tunnel { source: Some(known.peer(&spec.source)?) }))
+}
+
+fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    let source = known.facts.get(&spec.source)?;
+    Some(Kind::Seed(v1::Seed {
+        transport: transport(spec),
+        server: server(spec, known)?,
+        max_rate: spec.seed.max_rate.unwrap_or(0),
+        fast_checkpoint: spec.seed.checkpoint == Checkpoint::Fast,
+        system: source.system.clone(),
+        replace_system: spec.replace_system.clone().unwrap_or_default(),
+        expected_bytes: source.data_bytes,
+    }))
+}
+
+fn follow(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    let (transport, server) = (transport(spec), server(spec, known)?);
+    Some(Kind::Follow(v1::Follow { transport, server, lag_bytes: spec.gates.lag_bytes }))
+}
+
+fn ready_source(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(ready(spec, v1::Role::Source))
+}
+
+fn ready_target(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(ready(spec, v1::Role::Target))
+}
+
+fn ready(spec: &Spec, role: v1::Role) -> Kind {
+    Kind::Ready(v1::Ready {
+        role: role.into(),
+        lag_bytes: spec.gates.lag_bytes,
+        long_transaction_ms: millis(spec.cutover.long_transaction),
+    })
+}
+
+fn gate(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Gate(v1::Gate {}))
+}
+
+/// The hold outlasts the fence by two seconds, so that a router settles on a source that has un-fenced.
+fn hold(spec: &Spec, known: &Known, step: &Step) -> Option<Kind> {
+    Some(Kind::Hold(v1::Hold {
+        route: Some(step.route(spec)?),
+        source: Some(known.peer(&spec.source)?),
+        target: Some(known.peer(&spec.target)?),
+        lease_ms: millis(spec.cutover.lease) + 2_000,
+    }))
+}
+
+fn fence(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Fence(v1::Fence { lease_ms: millis(spec.cutover.lease), drain_ms: millis(spec.cutover.drain) }))
+}
+
+fn catch_up(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::CatchUp(v1::CatchUp { fence: Some(known.artefact(named::FENCE)?) }))
+}
+
+fn stage(spec: &Spec, _: &Known, step: &Step) -> Option<Kind> {
+    Some(Kind::Stage(v1::Stage { route: Some(step.route(spec)?) }))
+}
+
+fn promote(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Promote(v1::Promote { fence: Some(known.artefact(named::FENCE)?) }))
+}
+
+/// A third of the lease must be left, so that a slow disk cannot make the surrender race its end.
+fn surrender(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Surrender(v1::Surrender {
+        closed: Some(known.artefact("cut-promote")?),
+        target: Some(known.peer(&spec.target)?),
+        margin_ms: millis(spec.cutover.lease) / 3,
+    }))
+}
+
+fn open(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Open(v1::Open { permit: Some(known.artefact(named::SURRENDER)?) }))
+}
+
+fn release(spec: &Spec, _: &Known, step: &Step) -> Option<Kind> {
+    Some(Kind::Release(v1::Release { route: Some(step.route(spec)?) }))
+}
+
+fn prove(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    let entrance = |router: &Router| known.facts.get(&router.host).map(|facts| facts.entrance.clone());
+    Some(Kind::Prove(v1::Prove { entrances: spec.routers.iter().map(entrance).collect::<Option<_>>()? }))
+}
+
+fn retire(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Retire(v1::Retire { open: Some(known.artefact(named::OPEN)?) }))
+}
+
+fn finish(_: &Spec, _: &Known, step: &Step) -> Option<Kind> {
+    Some(Kind::Finish(v1::Finish { role: step.role.into() }))
+}

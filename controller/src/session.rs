@@ -1,0 +1,179 @@
+//! What a command needs before it can do anything: the operator's directory, the hosts, the migration and its journal.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use flytt_proto::{
+    durable,
+    failure::Failure,
+    name::{HostName, Migration},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    drive::Drive,
+    fleet::{Observer, Operator},
+    home::Home,
+    journal::{Event, Journal, Milestone, Status},
+    plan::{self, Known, Plan},
+    spec::Spec,
+    view::View,
+};
+
+/// The operator's side of one deployment.
+#[derive(Debug)]
+pub struct Session {
+    pub home: Home,
+    pub observer: Observer,
+    pub stop: CancellationToken,
+}
+
+/// One migration under way, held by this command.
+#[derive(Debug)]
+pub struct Held {
+    pub spec: Spec,
+    pub plan: Plan,
+    pub known: Known,
+    pub journal: Journal,
+    operator: Operator,
+    stop: CancellationToken,
+}
+
+impl Session {
+    pub fn open(home: &Path, stop: CancellationToken) -> Result<Self, Failure> {
+        let home = Home::load(home)?;
+        let addresses = home.hosts()?.into_iter().map(|(name, host)| (name, host.address)).collect();
+        let observer = Observer::new(Arc::new(home.credentials()?), addresses);
+        Ok(Self { home, observer, stop })
+    }
+
+    pub fn directory(&self, migration: &Migration) -> PathBuf {
+        self.home.path().join("migrations").join(migration.as_str())
+    }
+
+    /// Asks every host of the plan what it is, all at once.
+    pub async fn learn(&self, spec: &Spec, plan: &Plan) -> Result<Known, Failure> {
+        let mut known = Known { addresses: self.observer.addresses(), ..Known::default() };
+        let hosts = plan.hosts();
+        let asked = futures::future::join_all(hosts.iter().map(|host| self.observer.facts(host))).await;
+        for (host, facts) in hosts.into_iter().zip(asked) {
+            known.facts.insert(host, facts?);
+        }
+        differ(&known, &spec.source, &spec.target)?;
+        Ok(known)
+    }
+
+    /// A new migration, or the one of this name where its text is the same. One that ended is put aside.
+    pub async fn create(&self, spec: Spec, known: Known) -> Result<Held, Failure> {
+        let directory = self.directory(&spec.name);
+        let mut journal = Journal::open(&directory)?;
+        if matches!(journal.status.milestone, Some(Milestone::AsItWas | Milestone::Finished)) {
+            let aside = directory.with_extension(format!("ended-{}", journal.status.at_ms));
+            drop(journal);
+            durable::rename(&directory, &aside).map_err(|error| {
+                Failure::refused("DISK", format!("{}: {error}", directory.display()), "see to the disk and try again")
+            })?;
+            journal = Journal::open(&directory)?;
+        }
+        if journal.status.migration.is_none() {
+            let (migration, text) = (spec.name.clone(), spec.text.clone());
+            journal.write(Event::Created { migration, spec: text, version: env!("CARGO_PKG_VERSION").into() }).await?;
+        } else if journal.status.spec != spec.text {
+            return Err(Failure::refused(
+                "SPEC_CHANGED",
+                format!("{} was begun with another migration.toml", spec.name),
+                format!("run `flytt rollback {}` first, or give the new one another name", spec.name),
+            ));
+        }
+        Ok(self.hold(spec, known, journal))
+    }
+
+    /// A migration that was begun, by name; its text is the one it was begun with.
+    pub async fn take(&self, name: &Migration) -> Result<Held, Failure> {
+        let directory = self.existing(name)?;
+        let journal = Journal::open(&directory)?;
+        let spec = recorded(name, &journal.status)?;
+        let plan = plan::move_over(&spec);
+        // A host that is away now may not be needed; what needs it will say so.
+        let mut known = Known { addresses: self.observer.addresses(), ..Known::default() };
+        for host in plan.hosts() {
+            if let Ok(facts) = self.observer.facts(&host).await {
+                known.facts.insert(host, facts);
+            }
+        }
+        Ok(self.hold(spec, known, journal))
+    }
+
+    /// What the journal says, without holding it.
+    pub fn read(&self, name: &Migration) -> Result<(Spec, Status), Failure> {
+        let (status, _) = Journal::read(&self.existing(name)?)?;
+        Ok((recorded(name, &status)?, status))
+    }
+
+    /// The names of all migrations.
+    pub fn migrations(&self) -> Vec<Migration> {
+        let Ok(entries) = std::fs::read_dir(self.home.path().join("migrations")) else { return Vec::new() };
+        let mut names: Vec<Migration> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        names.sort();
+        names
+    }
+
+    fn existing(&self, name: &Migration) -> Result<PathBuf, Failure> {
+        let directory = self.directory(name);
+        if directory.join("journal.db").exists() {
+            return Ok(directory);
+        }
+        let names: Vec<String> = self.migrations().iter().map(ToString::to_string).collect();
+        let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        Err(Failure::refused("NO_MIGRATION", format!("there is no migration {name}; {known}"), "begin one with `flytt start migration.toml`"))
+    }
+
+    fn hold(&self, spec: Spec, mut known: Known, journal: Journal) -> Held {
+        known.outcomes.clone_from(&journal.status.outcomes);
+        let operator = Operator { observer: self.observer.clone() };
+        Held { plan: plan::move_over(&spec), spec, known, journal, operator, stop: self.stop.clone() }
+    }
+}
+
+impl Held {
+    pub fn drive<'a>(&'a mut self, view: &'a mut dyn View) -> Drive<'a> {
+        Drive {
+            spec: &self.spec,
+            plan: self.plan.clone(),
+            fleet: self.operator.clone(),
+            known: self.known.clone(),
+            journal: &mut self.journal,
+            view,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+fn recorded(name: &Migration, status: &Status) -> Result<Spec, Failure> {
+    Spec::parse(Path::new("migration.toml"), &status.spec).map_err(|mistakes| {
+        Failure::refused(
+            "OLD_SPEC",
+            format!("the migration.toml that {name} was begun with does not read with this version: {mistakes}"),
+            "use the version of flytt that began it",
+        )
+    })
+}
+
+/// Two names for one server would have it copy over itself.
+fn differ(known: &Known, source: &HostName, target: &HostName) -> Result<(), Failure> {
+    let (Some(one), Some(other)) = (known.facts.get(source), known.facts.get(target)) else { return Ok(()) };
+    let same = if one.key == other.key {
+        "the same agent"
+    } else if !one.place.is_empty() && one.place == other.place {
+        "the same data directory"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::refused(
+        "SAME_SERVER",
+        format!("{source} and {target} are {same} under two names"),
+        "name two different servers in migration.toml; nothing was changed",
+    ))
+}

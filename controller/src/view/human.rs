@@ -1,0 +1,103 @@
+//! For a person at a terminal.
+
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use bytesize::ByteSize;
+use flytt_proto::v1::{self, event::Kind, finding::Level};
+
+use super::{Line, View, print, safe};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+#[derive(Debug, Default)]
+pub struct Human {
+    last_progress: Option<Instant>,
+}
+
+impl View for Human {
+    fn show(&mut self, line: Line<'_>) {
+        match line {
+            Line::Step { step, .. } => print(&format!("{BOLD}{:<15}{BOLD:#} {:<10} {}", step.id, step.on, step.what)),
+            Line::Would(change) => print(&format!("    {DIM}would{DIM:#} {}", safe(change))),
+            Line::Event { kind, .. } => self.event(kind),
+            Line::Done { outcome, elapsed_us, .. } => {
+                let text = match &outcome.kind {
+                    Some(v1::outcome::Kind::Plain(plain)) => safe(&plain.text),
+                    Some(v1::outcome::Kind::Seeded(seeded)) => {
+                        let rate = seeded.bytes as f64 / (seeded.elapsed_ms.max(1) as f64 / 1000.0);
+                        format!("{} copied, {}/s", ByteSize(seeded.bytes), ByteSize(rate as u64))
+                    }
+                    Some(v1::outcome::Kind::Artefact(_) | v1::outcome::Kind::Verifier(_) | v1::outcome::Kind::Findings(_)) | None => {
+                        "done".into()
+                    }
+                };
+                print(&format!("    {GREEN}ok{GREEN:#} {text} {DIM}{}{DIM:#}", millis(elapsed_us)));
+            }
+            Line::Failed { failure, .. } => {
+                print(&format!("    {RED}failed{RED:#} {} {DIM}[{}]{DIM:#}", safe(&failure.sentence), safe(&failure.code)));
+            }
+            Line::Back { step } => print(&format!("{BOLD}{:<15}{BOLD:#} {:<10} {YELLOW}taking back{YELLOW:#}", step.id, step.on)),
+            Line::Finding(finding) => self.finding(finding),
+            Line::Note(text) => print(&format!("    {DIM}{}{DIM:#}", safe(text))),
+            Line::Warning(text) => print(&format!("{YELLOW}warning{YELLOW:#} {}", safe(text))),
+            Line::Answer { text, .. } => print(&safe(text)),
+        }
+    }
+}
+
+impl Human {
+    fn event(&mut self, kind: &Kind) {
+        match kind {
+            Kind::Doing(text) => print(&format!("    {DIM}{}{DIM:#}", safe(text))),
+            Kind::Progress(progress) => {
+                // A line every two seconds is enough for a log and for a person.
+                if self.last_progress.is_none_or(|last| last.elapsed() >= Duration::from_secs(2)) {
+                    self.last_progress = Some(Instant::now());
+                    print(&format!("    {DIM}{}{DIM:#}", describe(progress)));
+                }
+            }
+            Kind::Beat(_) | Kind::Done(_) | Kind::Failed(_) => {}
+        }
+    }
+
+    fn finding(&self, finding: &v1::Finding) {
+        let (style, level) = match finding.level() {
+            Level::Block => (RED, "block"),
+            Level::Warn => (YELLOW, "warn "),
+            Level::Ok | Level::Unspecified => (GREEN, "ok   "),
+        };
+        print(&format!(
+            "  {style}{level}{style:#} {:<10} {} {DIM}[{}]{DIM:#}",
+            safe(&finding.host),
+            safe(&finding.sentence),
+            safe(&finding.code)
+        ));
+        if !finding.remedy.is_empty() && finding.level() != Level::Ok {
+            print(&format!("        {DIM}→ {}{DIM:#}", safe(&finding.remedy)));
+        }
+    }
+}
+
+fn describe(progress: &v1::Progress) -> String {
+    if !progress.text.is_empty() {
+        return safe(&progress.text);
+    }
+    let mut text = ByteSize(progress.done).to_string();
+    if progress.total > 0 {
+        text.push_str(&format!(" of {} ({} %)", ByteSize(progress.total), progress.done * 100 / progress.total));
+    }
+    text.push_str(&format!(", {}/s", ByteSize(progress.rate as u64)));
+    if progress.eta_seconds >= 0.0 {
+        text.push_str(&format!(", {:.0} s to go", progress.eta_seconds));
+    }
+    text
+}
+
+fn millis(us: u64) -> String {
+    if us >= 10_000_000 { format!("{:.1} s", us as f64 / 1e6) } else { format!("{:.1} ms", us as f64 / 1e3) }
+}
