@@ -1,7 +1,11 @@
 //! One host's side of a move: looks at it, says what is missing, writes that down, and does it.
 
+pub mod access;
 pub mod baton;
 pub mod change;
 pub mod config;
 pub mod engine;
+pub mod join;
 pub mod router;
+pub mod serve;
+pub mod service;

@@ -1,6 +1,9 @@
 //! The language both sides speak: the wire, checked names, identity, and the record on disk.
 
+pub mod code;
+pub mod durable;
 pub mod failure;
+pub mod identity;
 pub mod name;
 
 /// What stands on the wire (`proto/flytt/v1`). Types that are acted on are turned into checked ones at the edge.

@@ -1,0 +1,3 @@
+//! The gRPC edge: each service translates and delegates.
+
+pub mod enrol;
