@@ -11,10 +11,11 @@ pub struct BadName {
     pub rule: &'static str,
 }
 
-/// Lower-case letters, digits and hyphens, beginning with a letter, at most `max` bytes: safe in paths, DNS names and SQL.
+/// Lower-case letters, digits and hyphens, beginning with a letter, not ending with a hyphen (no DNS label does), at most `max` bytes: safe in paths, DNS names and SQL.
 fn check(what: &'static str, text: &str, max: usize, rule: &'static str) -> Result<String, BadName> {
     let fits = text.len() <= max
         && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if fits { Ok(text.to_owned()) } else { Err(BadName { what, text: text.chars().take(80).collect(), rule }) }
 }
@@ -64,6 +65,10 @@ macro_rules! name {
 name!(
     /// A host as the operator calls it (`flytt host add NAME …`); also the DNS label in its certificate.
     HostName, "host name", 40, "use at most 40 lower-case letters, digits and hyphens, beginning with a letter"
+);
+name!(
+    /// The hosts that one certificate authority vouches for.
+    Deployment, "deployment", 40, "use at most 40 lower-case letters, digits and hyphens, beginning with a letter"
 );
 name!(
     /// A migration's name. Slots, roles and files on the hosts carry it, so it is short.
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn names_that_could_escape_are_refused() {
-        for bad in ["", "-a", "A", "a_b", "a/b", "../x", "a b", "a\n", "1a", &"a".repeat(41)] {
+        for bad in ["", "-a", "A", "a_b", "a/b", "../x", "a b", "a-", "a\n", "1a", &"a".repeat(41)] {
             assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
         }
         assert_eq!("db-old-2".parse::<HostName>().expect("a good name").as_str(), "db-old-2");

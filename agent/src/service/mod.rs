@@ -11,6 +11,7 @@ use tokio_stream::Stream;
 
 use crate::apply::Feed;
 
+pub mod enrol;
 pub mod link;
 pub mod observe;
 pub mod operate;
