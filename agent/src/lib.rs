@@ -4,4 +4,5 @@ pub mod baton;
 pub mod change;
 pub mod config;
 pub mod engine;
+pub mod link;
 pub mod router;

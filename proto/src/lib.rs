@@ -1,7 +1,9 @@
 //! The language both sides speak: the wire, checked names, identity, and the record on disk.
 
+pub mod artefact;
 pub mod failure;
 pub mod name;
+pub mod record;
 
 /// What stands on the wire (`proto/flytt/v1`). Types that are acted on are turned into checked ones at the edge.
 #[allow(missing_debug_implementations, reason = "generated code")]
