@@ -98,11 +98,16 @@ pub struct Mistakes {
     path: PathBuf,
     text: String,
     list: Vec<Mistake>,
+    /// How many more than [`MOST`] were found.
+    more: usize,
 }
+
+/// What nobody reads to the end need not be kept; a file of nothing but mistakes stays cheap.
+const MOST: usize = 100;
 
 impl Mistakes {
     pub(super) fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), text: text.into(), list: Vec::new() }
+        Self { path: path.into(), text: text.into(), list: Vec::new(), more: 0 }
     }
 
     /// A file of which nothing can be shown.
@@ -113,6 +118,10 @@ impl Mistakes {
     }
 
     pub(super) fn push(&mut self, code: MistakeCode, span: Range<usize>, sentence: impl Into<String>, hint: impl Into<String>) {
+        if self.list.len() == MOST {
+            self.more += 1;
+            return;
+        }
         let before = &self.text[..self.boundary(span.start)];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
@@ -173,9 +182,10 @@ impl fmt::Display for Mistakes {
         for mistake in &self.list {
             writeln!(f, "{}\n", self.render(mistake, &path))?;
         }
-        match self.list.len() {
-            1 => write!(f, "1 mistake in {path}"),
-            n => write!(f, "{n} mistakes in {path}"),
+        match (self.list.len(), self.more) {
+            (1, 0) => write!(f, "1 mistake in {path}"),
+            (n, 0) => write!(f, "{n} mistakes in {path}"),
+            (n, more) => write!(f, "{} mistakes in {path}, of which the first {n} are shown", n + more),
         }
     }
 }

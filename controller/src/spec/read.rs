@@ -182,7 +182,8 @@ impl Reader {
             (None, Some(key)) => format!("`{text}` belongs under {}", key::heading(key.section)),
             (None, None) => format!("known here are {}", here.join(", ")),
         };
-        let sentence = format!("`{}` is not a key of {}", shown(text), key::heading(section));
+        let place = if section.is_empty() { "at" } else { "of" };
+        let sentence = format!("`{}` is not a key {place} {}", shown(text), key::heading(section));
         self.push(MistakeCode::SpecUnknownKey, name.span(), sentence, hint);
     }
 

@@ -504,7 +504,9 @@ fn a_hostile_file_costs_little() {
     for text in [fill("a."), fill("["), fill("[["), fill("{a="), fill("x=["), fill("\""), fill("[[router]]\n"), many] {
         let start = Instant::now();
         judge(&text);
-        assert!(start.elapsed() < Duration::from_secs(60), "{} took {:?}", &text[..20], start.elapsed());
+        // Seconds where it was minutes: slow machines pass, a cost that grows with the square of the file does not.
+        assert!(start.elapsed() < Duration::from_secs(10), "{} took {:?}", &text[..20], start.elapsed());
+        assert!(parse(&text).expect_err("hostile").len() <= 100);
     }
 }
 
