@@ -1,0 +1,631 @@
+//! Good files, bad files, every small change of a good file, and the reference in `docs/`.
+
+use std::{collections::BTreeMap, io::Write as _, path::PathBuf, time::Instant};
+
+use super::{
+    key::{self, Form, KEYS, Key, Presence},
+    *,
+};
+
+const SHORT: &str = r#"
+name = "shop"
+engine = "postgres"
+[source]
+host = "db-old"
+[target]
+host = "db-new"
+[[router]]
+kind = "haproxy"
+host = "lb-1"
+backend = "database_back"
+source = "db_old"
+target = "db_new"
+"#;
+
+/// Every key that is built.
+const WHOLE: &str = r#"
+name = "shop"
+engine = "postgres"
+transport = "direct"
+[source]
+host = "db-old"
+[target]
+host = "db-new"
+replace = "7438912345678901234"
+[seed]
+method = "physical"
+jobs = "auto"
+compress = "none"
+max_rate = "none"
+checkpoint = "fast"
+[gates]
+lag = "250ms"
+lag_bytes = "1MiB"
+[cutover]
+max_outage = "10s"
+drain = "0ms"
+lease = "4s"
+fence = "in_place"
+long_transaction = "2s"
+[[router]]
+kind = "haproxy"
+host = "lb-1"
+backend = "database_back"
+source = "db_old"
+target = "db_new"
+[[router]]
+kind = "haproxy"
+host = "lb-2"
+backend = "database_back"
+source = "db-old:5432"
+target = "db-new:5432"
+[canary]
+connection = "/etc/flytt/canary"
+clients = 8
+"#;
+
+fn parse(text: &str) -> Result<Spec, Mistakes> {
+    Spec::parse(Path::new("shop.toml"), text)
+}
+
+/// Code and line of each mistake.
+fn places(text: &str) -> Vec<(&'static str, usize)> {
+    match parse(text) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(|mistake| (mistake.code.as_str(), mistake.line)).collect(),
+    }
+}
+
+/// The one mistake in the short file with `line` put under `heading` (at the top: "").
+fn mistake(heading: &str, line: &str) -> Mistake {
+    let text = with(heading, line);
+    let mistakes = parse(&text).expect_err(line);
+    assert_eq!(mistakes.len(), 1, "{line}: {mistakes}");
+    mistakes.iter().next().expect("one").clone()
+}
+
+/// The short file with a line of its own, in place of one with the same key.
+fn with(heading: &str, line: &str) -> String {
+    let name = line.split(['=', '.']).next().expect("a key").trim();
+    let mut text = String::new();
+    let mut here = "";
+    let mut done = false;
+    for old in SHORT.lines().skip(1) {
+        if old.starts_with('[') {
+            if here == heading && !done {
+                text += &format!("{line}\n");
+                done = true;
+            }
+            here = old.trim_matches(['[', ']']);
+        }
+        if here == heading && old.split('=').next().is_some_and(|key| key.trim() == name) {
+            text += &format!("{line}\n");
+            done = true;
+        } else {
+            text += &format!("{old}\n");
+        }
+    }
+    if here == heading && !done {
+        text += &format!("{line}\n");
+        done = true;
+    }
+    if done { text } else { format!("{text}[{heading}]\n{line}\n") }
+}
+
+#[test]
+fn the_defaults() {
+    let spec = parse(SHORT).expect("a good file");
+    assert_eq!(spec.name.as_str(), "shop");
+    assert_eq!((spec.engine, spec.transport), (Engine::Postgres, Transport::Tunnel));
+    assert_eq!((spec.source.as_str(), spec.target.as_str()), ("db-old", "db-new"));
+    assert_eq!(spec.replace_system, None);
+    assert_eq!(
+        spec.seed,
+        Seed {
+            method: Method::Physical,
+            jobs: Jobs::Auto,
+            compress: Compress::None,
+            max_rate: Some(200 << 20),
+            checkpoint: Checkpoint::Spread,
+        }
+    );
+    assert_eq!(spec.gates, Gates { lag: Duration::from_secs(1), lag_bytes: 16 << 20 });
+    assert_eq!(
+        spec.cutover,
+        Cutover {
+            max_outage: Duration::from_secs(5),
+            drain: Duration::from_millis(500),
+            lease: Duration::from_secs(3),
+            fence: Fence::InPlace,
+            long_transaction: Duration::from_secs(1),
+        }
+    );
+    assert_eq!(spec.canary, None);
+    assert_eq!(parse(&with("canary", "connection = \"/c\"")).expect("good").canary.expect("one").clients, 4);
+    assert_eq!(spec.text, SHORT);
+}
+
+#[test]
+fn every_value_arrives() {
+    let spec = parse(WHOLE).expect("a good file");
+    assert_eq!(spec.transport, Transport::Direct);
+    assert_eq!(spec.replace_system.expect("given").to_string(), "7438912345678901234");
+    assert_eq!((spec.seed.max_rate, spec.seed.checkpoint), (None, Checkpoint::Fast));
+    assert_eq!(spec.gates, Gates { lag: Duration::from_millis(250), lag_bytes: 1 << 20 });
+    assert_eq!((spec.cutover.max_outage, spec.cutover.drain), (Duration::from_secs(10), Duration::ZERO));
+    assert_eq!((spec.cutover.lease, spec.cutover.long_transaction), (Duration::from_secs(4), Duration::from_secs(2)));
+    let names: Vec<_> = spec.routers.iter().map(|router| (router.host.as_str(), router.target.as_str())).collect();
+    assert_eq!(names, [("lb-1", "db_new"), ("lb-2", "db-new:5432")]);
+    assert_eq!(spec.routers[0].backend.as_str(), "database_back");
+    assert_eq!(spec.canary, Some(Canary { connection: "/etc/flytt/canary".into(), clients: 8 }));
+    assert_ne!(spec.digest(), parse(SHORT).expect("a good file").digest());
+    assert_eq!(spec.digest().len(), 64);
+}
+
+#[test]
+fn ten_mistakes_are_ten_reports() {
+    let text = r#"name = "Shop!"
+engine = "mysql"
+transport = "tunel"
+[source]
+host = "db-old"
+host = "db-older"
+[target]
+hots = "db-new"
+[seed]
+compress = "zstd:3"
+max_rate = "200MiB"
+[gates]
+lag = 1
+steal = "5%"
+[cutover]
+drain = true
+lease = "9s"
+[[router]]
+kind = "haproxy"
+host = "lb-1"
+backend = "database back; shutdown"
+source = "db_old"
+target = "db_old"
+"#;
+    let mistakes = parse(text).expect_err("full of mistakes");
+    let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.code.as_str(), mistake.line, mistake.column)).collect();
+    assert_eq!(
+        found,
+        [
+            ("SPEC_VALUE", 1, 8),
+            ("SPEC_NOT_BUILT", 2, 10),
+            ("SPEC_VALUE", 3, 13),
+            ("SPEC_DUPLICATE_KEY", 6, 1),
+            ("SPEC_MISSING_KEY", 7, 1),
+            ("SPEC_UNKNOWN_KEY", 8, 1),
+            ("SPEC_NOT_BUILT", 10, 12),
+            ("SPEC_VALUE", 11, 12),
+            ("SPEC_NO_UNIT", 13, 7),
+            ("SPEC_NOT_BUILT", 14, 1),
+            ("SPEC_TYPE", 16, 9),
+            ("SPEC_CONFLICT", 17, 9),
+            ("SPEC_VALUE", 21, 11),
+            ("SPEC_CONFLICT", 23, 10),
+        ],
+        "{mistakes}"
+    );
+    let text = mistakes.to_string();
+    assert!(text.ends_with("14 mistakes in shop.toml"), "{text}");
+    for mistake in &mistakes {
+        assert!(text.contains(&format!("shop.toml:{}:{}", mistake.line, mistake.column)), "{mistake:?}\n{text}");
+        assert!(text.contains(&mistake.hint), "{mistake:?}\n{text}");
+        assert!(!mistake.hint.is_empty() && !mistake.sentence.is_empty());
+    }
+}
+
+#[test]
+fn a_mistake_shows_its_line_a_caret_and_what_to_write() {
+    let text = with("cutover", "leese = \"4s\"");
+    let mistakes = parse(&text).expect_err("a misspelt key");
+    assert_eq!(
+        mistakes.to_string(),
+        "error[SPEC_UNKNOWN_KEY]: `leese` is not a key of [cutover]
+  --> shop.toml:14:1
+   |
+14 | leese = \"4s\"
+   | ^^^^^
+   |
+   = help: did you mean `lease`?
+
+1 mistake in shop.toml"
+    );
+    assert_eq!(
+        serde_json::to_value(&mistakes).expect("a list"),
+        serde_json::json!([{
+            "code": "SPEC_UNKNOWN_KEY", "line": 14, "column": 1,
+            "sentence": "`leese` is not a key of [cutover]", "hint": "did you mean `lease`?"
+        }])
+    );
+}
+
+#[test]
+fn hints_name_what_was_meant() {
+    for (heading, line, code, hint) in [
+        ("", "nmae = 1", "SPEC_UNKNOWN_KEY", "did you mean `name`?"),
+        ("", "lease = \"3s\"", "SPEC_UNKNOWN_KEY", "`lease` belongs under [cutover]"),
+        ("", "zzz = 1", "SPEC_UNKNOWN_KEY", "known here are name, engine, transport, source,"),
+        ("seed", "password = \"x\"", "SPEC_UNKNOWN_KEY", "known here are method, jobs, compress, max_rate, checkpoint"),
+        ("cuttover", "lease = \"3s\"", "SPEC_UNKNOWN_KEY", "did you mean `cutover`?"),
+        ("", "engine = \"postgresql\"", "SPEC_VALUE", "did you mean \"postgres\"?"),
+        ("", "engine = \"oracle\"", "SPEC_VALUE", "write \"postgres\""),
+        ("", "engine = \"mariadb\"", "SPEC_NOT_BUILT", "write \"postgres\""),
+        ("", "transport = \"\"", "SPEC_VALUE", "write \"tunnel\" or \"direct\""),
+        ("", "transport.x = 1", "SPEC_TYPE", "write it in double quotes, such as `transport = \"tunnel\"`"),
+        ("seed", "method = \"dump\"", "SPEC_NOT_BUILT", "remove the key, or write \"physical\""),
+        ("seed", "method = \"cold\"", "SPEC_NOT_BUILT", "remove the key, or write \"physical\""),
+        ("seed", "jobs = 4", "SPEC_NOT_BUILT", "remove the key, or write \"auto\""),
+        ("seed", "compress = \"zstd:3\"", "SPEC_NOT_BUILT", "remove the key, or write \"none\""),
+        ("seed", "max_rate = 200", "SPEC_NO_UNIT", "such as \"200MiB/s\""),
+        ("seed", "max_rate = \"200\"", "SPEC_NO_UNIT", "the units are B/s, kB/s, KiB/s, MB/s, MiB/s"),
+        ("gates", "iops_headroom = 1.3", "SPEC_NOT_BUILT", "remove the key"),
+        ("gates", "await = \"10ms\"", "SPEC_NOT_BUILT", "remove the key"),
+        ("gates", "steal = \"5%\"", "SPEC_NOT_BUILT", "remove the key"),
+        ("cutover", "verified = \"24h\"", "SPEC_NOT_BUILT", "remove the key"),
+        ("cutover", "fence = \"stop\"", "SPEC_NOT_BUILT", "remove the key, or write \"in_place\""),
+        ("cutover", "lease = 3", "SPEC_NO_UNIT", "(ms, s, m, h, d), such as \"3s\""),
+        ("router", "kind = \"pgbouncer\"", "SPEC_NOT_BUILT", "write \"haproxy\""),
+        ("router", "kind = \"floating_ip\"", "SPEC_NOT_BUILT", "write \"haproxy\""),
+        ("router", "kind = \"hook\"", "SPEC_NOT_BUILT", "write \"haproxy\""),
+        ("target", "replace = 7438912345678901234", "SPEC_TYPE", "write it in double quotes"),
+        ("target", "replace = \"0\"", "SPEC_VALUE", "write it like `replace = \"74"),
+        ("target", "replace = \"99999999999999999999\"", "SPEC_VALUE", "write it like `replace = \"74"),
+        ("target", "replace = \"\"", "SPEC_VALUE", "write it like `replace = \"74"),
+        ("target", "host = \"db-old\"", "SPEC_CONFLICT", "two different hosts"),
+        ("source", "host = \"DB_old\"", "SPEC_VALUE", "write it like `host = \"db-old\"`"),
+        ("cutover", "drain = \"5s\"", "SPEC_CONFLICT", "choose a shorter `drain` or a longer `max_outage`"),
+        ("cutover", "lease = \"5s\"", "SPEC_CONFLICT", "choose a shorter `lease` or a longer `max_outage`"),
+        ("cutover", "max_outage = \"3s\"", "SPEC_CONFLICT", "choose a shorter `lease` or a longer `max_outage`"),
+        ("router", "target = \"db_old\"", "SPEC_CONFLICT", "the two servers of the backend"),
+    ] {
+        let mistake = mistake(heading, line);
+        assert_eq!(mistake.code.as_str(), code, "{line}: {mistake:?}");
+        assert!(mistake.hint.contains(hint), "{line}: {mistake:?}");
+    }
+}
+
+#[test]
+fn no_value_escapes_its_range() {
+    for line in ["lease = nan", "lease = inf", "lease = -inf", "lease = -3", "lease = \"3\"", "lease = \"-3\""] {
+        assert_eq!(mistake("cutover", line).code, MistakeCode::SpecNoUnit, "{line}");
+    }
+    for value in ["0s", "999ms", "-3s", "61s", "99999999999999999999999999d"] {
+        assert_eq!(mistake("cutover", &format!("lease = \"{value}\"")).code, MistakeCode::SpecRange, "{value}");
+    }
+    for value in ["", "NaNs", "infs", "3 s", "3s ", "1e3s", "3S", "three", "3s; rm", "٣s"] {
+        assert_eq!(mistake("cutover", &format!("lease = \"{value}\"")).code, MistakeCode::SpecValue, "{value}");
+    }
+    for value in ["0B/s", "31KiB/s", "2GiB/s", "-1MiB/s"] {
+        assert_eq!(mistake("seed", &format!("max_rate = \"{value}\"")).code, MistakeCode::SpecRange, "{value}");
+    }
+    let canary = |clients: &str| format!("{SHORT}[canary]\nconnection = \"/c\"\nclients = {clients}\n");
+    for clients in ["0", "-1", "65", "99999999999999999999999999999999999999999999", "0xffff"] {
+        assert_eq!(places(&canary(clients)), [("SPEC_RANGE", 16)], "{clients}");
+    }
+    for clients in ["1.0", "nan", "\"4\"", "true", "[4]", "1979-05-27"] {
+        assert_eq!(places(&canary(clients)), [("SPEC_TYPE", 16)], "{clients}");
+    }
+    assert_eq!(parse(&canary("0x10")).expect("sixteen").canary.expect("one").clients, 16);
+}
+
+#[test]
+fn nothing_reaches_the_routers_socket_but_names() {
+    for name in ["a b", "a;b", "a\\nshow", "", "a/b", "é", "a\\u0000", "a'b", &"a".repeat(101)] {
+        for key in ["backend", "source", "target"] {
+            assert_eq!(mistake("router", &format!("{key} = \"{name}\"")).code, MistakeCode::SpecValue, "{key} {name}");
+        }
+    }
+    for name in ["db_new2", "db-new.example.org:5432", "A", &"a".repeat(100)] {
+        assert!(parse(&with("router", &format!("target = \"{name}\""))).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_canarys_connection_is_a_file_and_not_a_connection_string() {
+    for path in ["canary", "./canary", "~/canary", "", "/dir/", "/a\\nb", "postgres://me:secret@db/shop"] {
+        let mistake = mistake("canary", &format!("connection = \"{path}\""));
+        assert_eq!(mistake.code, MistakeCode::SpecValue, "{path}");
+        assert!(!mistake.sentence.contains("secret"));
+    }
+}
+
+#[test]
+fn routers_are_many_and_each_another() {
+    let router = &SHORT[SHORT.find("[[router]]").expect("one")..];
+    assert_eq!(places(&format!("{SHORT}{router}")), [("SPEC_CONFLICT", 17)]);
+    let other = router.replace("lb-1", "lb-2");
+    assert_eq!(parse(&format!("{SHORT}{other}")).expect("two routers").routers.len(), 2);
+    // A pair is seen even where the first of it has another mistake.
+    let bad = SHORT.replace("db_old", "db old");
+    assert_eq!(places(&format!("{bad}{router}")), [("SPEC_VALUE", 12), ("SPEC_CONFLICT", 17)]);
+
+    let none = SHORT.replace(router, "");
+    assert_eq!(places(&none), [("SPEC_MISSING_KEY", 1)]);
+    assert_eq!(places(&SHORT.replace("[[router]]", "[router]")), [("SPEC_TYPE", 8)]);
+    assert_eq!(places(&format!("router = []{none}")), [("SPEC_MISSING_KEY", 1)]);
+    assert_eq!(places(&format!("router = [1, \"x\"]{none}")), [("SPEC_TYPE", 1), ("SPEC_TYPE", 1)]);
+    assert_eq!(places(&format!("router = 5{none}")), [("SPEC_TYPE", 1)]);
+    assert_eq!(places("source = 1\ntarget = []\n")[..2], [("SPEC_MISSING_KEY", 1), ("SPEC_MISSING_KEY", 1)]);
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    let mistakes = parse("").expect_err("an empty file");
+    let sentences: Vec<_> = mistakes.iter().map(|mistake| mistake.sentence.as_str()).collect();
+    assert_eq!(
+        sentences,
+        [
+            "the key `name` is missing",
+            "the key `engine` is missing",
+            "the key `host` of [source] is missing",
+            "the key `host` of [target] is missing",
+            "a [[router]] is missing",
+        ]
+    );
+    assert!(mistakes.to_string().contains("--> shop.toml"), "{mistakes}");
+}
+
+#[test]
+fn a_broken_line_hides_no_other_mistake_and_brings_no_echo() {
+    let text = SHORT.replace("host = \"db-old\"", "host = db-old").replace("kind = \"haproxy\"", "kind = \"hook\"");
+    assert_eq!(places(&text), [("SPEC_SYNTAX", 5), ("SPEC_NOT_BUILT", 9)]);
+    assert_eq!(places("name = \"shop\nengine = \"postgres\"\n"), [("SPEC_SYNTAX", 1)]);
+    assert_eq!(places("[source\nhost = \"a\"\n")[0], ("SPEC_SYNTAX", 1));
+    assert_eq!(places(&format!("{SHORT}[source]\n")), [("SPEC_DUPLICATE_KEY", 14)]);
+}
+
+#[test]
+fn columns_count_characters() {
+    let mistakes = parse(&with("", "engine = { \"ééé\" = 1, x = 2 }")).expect_err("a table");
+    assert_eq!(mistakes.iter().map(|mistake| (mistake.line, mistake.column)).collect::<Vec<_>>(), [(2, 10)]);
+    let mistakes = parse(&format!("\"é\" = 1\n{SHORT}")).expect_err("unknown");
+    assert!(mistakes.to_string().contains("^^^\n"), "{mistakes}");
+}
+
+#[test]
+fn files_that_are_none_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, bytes: &[u8]| -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes)).expect("written");
+        path
+    };
+    let code = |path: &Path| {
+        let mistakes = Spec::read(path).expect_err("refused");
+        assert!(mistakes.to_string().contains(&path.display().to_string()), "{mistakes}");
+        assert_eq!(mistakes.path(), path);
+        mistakes.iter().next().map(|mistake| (mistake.code, mistake.line)).expect("one")
+    };
+    assert!(Spec::read(&file("good", SHORT.as_bytes())).is_ok());
+    assert_eq!(code(&dir.path().join("none")), (MistakeCode::SpecUnreadable, 1));
+    assert_eq!(code(dir.path()), (MistakeCode::SpecUnreadable, 1));
+    assert_eq!(code(&file("bom", format!("\u{feff}{SHORT}").as_bytes())), (MistakeCode::SpecEncoding, 1));
+    assert_eq!(code(&file("latin1", b"name = \"shop\"\n# caf\xe9\n")), (MistakeCode::SpecEncoding, 2));
+    let utf16: Vec<u8> = SHORT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(code(&file("utf16", &[b"\xff\xfe".to_vec(), utf16].concat())), (MistakeCode::SpecEncoding, 1));
+    let filled = |size: usize| format!("{SHORT}#{}", "x".repeat(size - SHORT.len() - 1));
+    assert!(Spec::read(&file("full", filled(256 << 10).as_bytes())).is_ok());
+    assert_eq!(code(&file("large", filled((256 << 10) + 1).as_bytes())), (MistakeCode::SpecTooLarge, 1));
+    assert_eq!(code(Path::new("/dev/zero")), (MistakeCode::SpecTooLarge, 1));
+}
+
+/// What every text must come to: a spec that reads the same again, or mistakes with places inside the text that print.
+fn judge(text: &str) -> bool {
+    match parse(text) {
+        Ok(spec) => {
+            assert_eq!(parse(&spec.text).as_ref(), Ok(&spec));
+            assert!(spec.cutover.lease < spec.cutover.max_outage && spec.cutover.drain < spec.cutover.max_outage, "{text}");
+            assert!(spec.source != spec.target && !spec.routers.is_empty(), "{text}");
+            true
+        }
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty(), "{text}");
+            for mistake in &mistakes {
+                let line = text.split('\n').nth(mistake.line - 1).unwrap_or_else(|| panic!("{mistake:?} in {text:?}"));
+                assert!((1..=line.chars().count() + 1).contains(&mistake.column), "{mistake:?} in {text:?}");
+            }
+            assert!(!mistakes.to_string().contains(['\u{1b}', '\0']));
+            false
+        }
+    }
+}
+
+#[test]
+fn every_small_change_of_a_good_file_is_read_or_reported() {
+    let mut good = 0;
+    let mut all = 0;
+    let mut try_one = |text: &str| {
+        all += 1;
+        good += usize::from(judge(text));
+    };
+    let puts =
+        ["", "\"", "\"\"\"", "[", "]", "=", "\n", ".", "-", "9", "x", "é", "\u{1b}", "\0", "\u{feff}", "#", "{", ",", "nan"];
+    for (at, c) in WHOLE.char_indices() {
+        let (before, after) = (&WHOLE[..at], &WHOLE[at + c.len_utf8()..]);
+        for put in puts {
+            try_one(&format!("{before}{put}{after}"));
+        }
+        try_one(before);
+        try_one(after);
+    }
+    let lines: Vec<&str> = WHOLE.lines().collect();
+    for from in 0..lines.len() {
+        for to in 0..lines.len() {
+            let mut moved = lines.clone();
+            let line = moved.remove(from);
+            moved.insert(to, line);
+            try_one(&moved.join("\n"));
+            moved.insert(from, line);
+            try_one(&moved.join("\n"));
+        }
+    }
+    assert!(good > all / 50 && good < all, "{good} of {all} are good: the changes are too wild or too tame");
+}
+
+#[test]
+fn changes_on_top_of_changes_are_read_or_reported() {
+    // Marsaglia's xorshift64: the same texts in every run.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = move |end: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % end as u64).expect("below a usize")
+    };
+    for _ in 0..10_000 {
+        let mut bytes = WHOLE.as_bytes().to_vec();
+        for _ in 0..=below(8) {
+            let at = below(bytes.len());
+            let end = (at + below(30)).min(bytes.len());
+            match below(4) {
+                0 => bytes[at] = u8::try_from(below(256)).expect("a byte"),
+                1 => drop(bytes.drain(at..end)),
+                2 => bytes.splice(at..at, WHOLE.bytes().skip(below(WHOLE.len())).take(30)).for_each(drop),
+                _ => bytes[at..end].reverse(),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        judge(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
+fn a_hostile_file_costs_little() {
+    let most = 256 << 10;
+    let fill = |piece: &str| piece.repeat(most / piece.len());
+    let many: String = (0..).map(|i| format!("k{i}=1\n")).take(most / 9).collect();
+    for text in [fill("a."), fill("["), fill("[["), fill("{a="), fill("x=["), fill("\""), fill("[[router]]\n"), many] {
+        let start = Instant::now();
+        judge(&text);
+        // Seconds where it was minutes: slow machines pass, a cost that grows with the square of the file does not.
+        assert!(start.elapsed() < Duration::from_secs(10), "{} took {:?}", &text[..20], start.elapsed());
+        assert!(parse(&text).expect_err("hostile").len() <= 100);
+    }
+}
+
+// --- the table of keys and the reference
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn reference() -> String {
+    std::fs::read_to_string(docs().join("migration-toml.md")).expect("docs/migration-toml.md")
+}
+
+/// Key, type, default and range as the reference prints them.
+fn row(key: &Key) -> [String; 4] {
+    let words = |words: &[&str]| words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
+    let (form, range) = match key.form {
+        Form::Migration => ("migration name".into(), String::new()),
+        Form::Host => ("host name".into(), String::new()),
+        Form::Server => ("server name".into(), String::new()),
+        Form::System => ("system identifier".into(), String::new()),
+        Form::Path => ("absolute path".into(), String::new()),
+        Form::Word { built, .. } => (words(built), String::new()),
+        Form::Only => (format!("`{}`", key.presence.example()), String::new()),
+        Form::Quantity { unit, least, most } => (unit.name().into(), format!("{least} to {most}")),
+        Form::Limit { unit, least, most } => (format!("{} or `\"none\"`", unit.name()), format!("{least} to {most}")),
+        Form::Count { least, most } => ("whole number".into(), format!("{least} to {most}")),
+        Form::Planned => ("not built yet".into(), String::new()),
+    };
+    let default = match key.presence {
+        Presence::Required(_) => "required".into(),
+        Presence::Optional(_) => String::new(),
+        Presence::Default(text) => format!("`{text}`"),
+    };
+    [format!("`{}`", key.name), form, default, range]
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let mut section = String::new();
+    let mut documented = BTreeMap::new();
+    for line in reference().lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches(['`', '[', ']']).replace("The top of the file", "");
+        } else if let Some(cells) = line.strip_prefix("| `").filter(|_| !section.contains(' ')) {
+            let line = format!("| `{cells}");
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            assert_eq!(cells.len(), 5, "{line}");
+            assert!(!cells[4].is_empty(), "{line} does not say what the key is for");
+            let cells = [cells[0], cells[1], cells[2], cells[3]].map(str::to_owned);
+            assert!(documented.insert((section.clone(), cells[0].clone()), cells).is_none(), "{line} stands there twice");
+        }
+    }
+    let known: BTreeMap<_, _> = KEYS.iter().map(|key| ((key.section.to_owned(), format!("`{}`", key.name)), row(key))).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn the_reference_has_every_code_and_every_planned_word() {
+    let text = reference();
+    for code in MistakeCode::ALL {
+        assert!(text.contains(&format!("| `{code}` |")), "{code}");
+        assert_eq!(serde_json::to_value(code).expect("a word"), code.as_str());
+    }
+    for key in KEYS {
+        if let Form::Word { planned, .. } = key.form {
+            for word in planned {
+                assert!(text.contains(&format!("`\"{word}\"`")), "{} = {word}", key.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_example_in_the_documents_is_a_good_file() {
+    let mut examples = 0;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(docs()).expect("docs").map(|entry| entry.expect("an entry").path()).collect();
+    files.extend(docs().parent().map(|top| top.join("README.md")).filter(|path| path.exists()));
+    for file in files.iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = std::fs::read_to_string(file).expect("a document");
+        for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            // Other blocks are agent.toml.
+            if block.contains("[source]") {
+                examples += 1;
+                parse(block).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", file.display()));
+            }
+        }
+    }
+    assert!(examples >= 2, "only {examples} examples were found");
+}
+
+#[test]
+fn every_default_bound_and_word_of_the_table_is_taken() {
+    for key in KEYS {
+        let mut values = match key.form {
+            Form::Quantity { least, most, .. } | Form::Limit { least, most, .. } => {
+                vec![format!("\"{least}\""), format!("\"{most}\"")]
+            }
+            Form::Count { least, most } => vec![least.to_string(), most.to_string()],
+            Form::Word { built, .. } => built.iter().map(|word| format!("\"{word}\"")).collect(),
+            Form::Planned => continue,
+            Form::Migration | Form::Host | Form::Server | Form::System | Form::Path | Form::Only => Vec::new(),
+        };
+        values.push(key.presence.example().to_owned());
+        for value in values {
+            let text = match key.section {
+                "canary" => format!("{SHORT}[canary]\nconnection = \"/c\"\n").replace(
+                    "connection = \"/c\"",
+                    &match key.name {
+                        "connection" => format!("connection = {value}"),
+                        name => format!("connection = \"/c\"\n{name} = {value}"),
+                    },
+                ),
+                section => with(section, &format!("{} = {value}", key.name)),
+            };
+            // The longest drain is above the default max_outage: what goes together is another test's business.
+            let wrong: Vec<_> = places(&text).into_iter().filter(|(code, _)| *code != "SPEC_CONFLICT").collect();
+            assert_eq!(wrong, [], "[{}] {} = {value}", key.section, key.name);
+        }
+        assert!(key.section.is_empty() || key::SECTIONS.iter().any(|(section, _)| *section == key.section), "{key:?}");
+    }
+}
