@@ -159,6 +159,15 @@ impl Connection {
         Self { config: self.config.clone(), place: Place::Tcp(host.to_owned(), port) }
     }
 
+    /// Logs in and out again.
+    ///
+    /// # Errors
+    /// `CANARY_UNREACHABLE` or `CANARY_DENIED`.
+    pub async fn answers(&self) -> Result<(), Failure> {
+        self.open().await.map_err(|refusal| refusal.into_failure(self))?.close().await;
+        Ok(())
+    }
+
     pub(super) async fn open(&self) -> Result<Session, Refusal> {
         tokio::time::timeout(CONNECT_LIMIT, self.dial()).await.unwrap_or(Err(Refusal::TimedOut))
     }
