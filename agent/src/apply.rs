@@ -157,7 +157,8 @@ async fn forward(
 
     let recorded = match host.ledger.operation(&id) {
         Some(operation) => match operation.state {
-            State::Done(outcome) => return Ok(outcome),
+            State::Done(outcome) if intent.stays() => return Ok(outcome),
+            State::Done(_) => None,
             State::Began | State::Failed(_) => Some(operation.changes),
             State::Undoing => {
                 return Err(Failure::refused("BEING_UNDONE", format!("{id} is being taken back"), "run `flytt rollback`"));
@@ -175,8 +176,8 @@ async fn forward(
         }
     };
     let work = async {
-        intent.begin(&at).await?;
         host.ledger.write(Entry::Began { id: id.clone(), epoch, action, changes: changes.clone() }).await?;
+        intent.begin(&at).await?;
         let progress = at.events.follow();
         for change in &changes {
             at.events.doing(change.to_string());
@@ -191,7 +192,11 @@ async fn forward(
     let began = host.ledger.operation(&id).is_some_and(|operation| operation.state == State::Began);
     match result {
         Ok(outcome) => {
+            let migration = id.migration.clone();
             host.ledger.write(Entry::Done { id, outcome: outcome.clone() }).await?;
+            if intent.ends() {
+                host.ledger.write(Entry::Finished { migration }).await?;
+            }
             Ok(outcome)
         }
         Err(failure) if began => {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use flytt_proto::{
-    artefact::{self, Claim, ClaimKind},
+    artefact::{self, Claim, Kind as ClaimKind},
     failure::Failure,
-    identity::{Credentials, dial},
+    identity::{Credentials, dial, verify_signed},
     name::{Epoch, HostName, Migration, OperationId, step::{FENCE, OPEN, RETIRE, SURRENDER}},
     v1,
 };
@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     action::At,
     apply::{self, Events, Running},
-    baton::{Baton, Command, Phase},
+    baton::{Command, Phase, Stance},
     change::{Change, Hands},
     config::Config,
     engine::Engine,
     lease::{self, Leases},
-    ledger::{Entry, Ledger, State},
+    ledger::{Entry, Ledger, State, no_part},
     link::Tunnel,
     router::Router,
 };
@@ -105,7 +105,7 @@ impl Host {
         for (migration, baton) in &book.batons {
             match baton.phase() {
                 Phase::Fencing | Phase::Fenced => {
-                    if let Some(granted) = baton.lease() {
+                    if let Some(granted) = book.leases.get(migration) {
                         self.leases.arm_fence(self, migration, granted);
                     }
                 }
@@ -119,6 +119,7 @@ impl Host {
                 Phase::Open => self.complete_open(migration),
                 Phase::Serving => self.complete_reopen(migration),
                 Phase::Retired | Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
+                Phase::NoPart | Phase::Unspecified => {}
             }
         }
     }
@@ -235,25 +236,20 @@ impl Host {
 
     /// Asks the baton, and writes down what it answers.
     pub(crate) async fn baton(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
-        let journal = self.ledger.identity().to_owned();
-        self.ledger.decide(migration, |baton| baton.ok_or_else(no_part)?.decide(command, &journal)).await
+        self.ledger.decide(migration, command).await
     }
 
     /// Whether the baton would allow it, without asking for it yet.
-    fn would(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
-        self.ledger.baton(migration).ok_or_else(no_part)?.decide(command, self.ledger.identity()).map(drop)
+    pub(crate) fn would(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
+        self.ledger.baton(migration).ok_or_else(no_part)?.decide(command).map(drop)
     }
 
-    pub(crate) fn may_surrender(&self, migration: &Migration, surrender: &Command) -> Result<(), Failure> {
-        self.would(migration, surrender)
-    }
-
-    pub(crate) fn may_burn(&self, migration: &Migration) -> Result<(), Failure> {
-        self.would(migration, &Command::Burn)
+    pub(crate) fn phase(&self, migration: &Migration) -> Option<Phase> {
+        self.ledger.baton(migration).map(|baton| baton.phase())
     }
 
     pub(crate) fn not_surrendered(&self, migration: &Migration) -> Result<(), Failure> {
-        match self.ledger.baton(migration).map(|baton| baton.phase()) {
+        match self.phase(migration) {
             Some(Phase::Surrendered | Phase::Retired) => Err(crate::action::past_the_point()),
             _ => Ok(()),
         }
@@ -261,7 +257,7 @@ impl Host {
 
     /// The gate stays while the target is promoted, and is gone for good once it is open.
     pub(crate) fn gate_may_go(&self, migration: &Migration) -> Result<(), Failure> {
-        match self.ledger.baton(migration).map(|baton| baton.phase()) {
+        match self.phase(migration) {
             Some(Phase::Promoting | Phase::Closed) => Err(Failure::refused(
                 "PROMOTED",
                 "the target is promoted: its gate stays until it is burned or opened",
@@ -275,17 +271,19 @@ impl Host {
     /// The newest claim of this host in this move, signed.
     pub(crate) fn sign_newest(&self, migration: &Migration) -> Result<v1::Artefact, Failure> {
         let baton = self.ledger.baton(migration).ok_or_else(no_part)?;
-        let claim = baton.claim(migration, &self.name, self.ledger.identity()).ok_or_else(no_part)?;
+        let claim = baton.statement(&self.name).ok_or_else(|| {
+            Failure::refused("NOTHING_TO_SIGN", "this host has nothing to state in that move now", "run `flytt status`")
+        })?;
         Ok(artefact::sign(&claim, self.credentials.certificate(), |bytes| self.credentials.sign(bytes)))
     }
 
     /// An artefact of this move and kind, by the host that plays the other part here.
     pub(crate) fn verify(&self, migration: &Migration, artefact: &v1::Artefact, kind: ClaimKind) -> Result<Claim, Failure> {
-        let claim = artefact::verify(artefact, |certificate, message, signature| {
-            Ok(self.credentials.verify_signed(certificate, message, signature)?.host)
+        let other = self.other_side(migration).ok_or_else(no_part)?;
+        let claim = artefact::verify(artefact, &other, |certificate, message, signature| {
+            Ok(verify_signed(self.credentials.authority(), certificate, message, signature)?.host)
         })?;
-        let other = self.other_side(migration);
-        if claim.kind == kind && claim.migration == *migration && other.as_ref() == Some(&claim.signer) {
+        if claim.kind == kind && claim.migration == *migration {
             return Ok(claim);
         }
         Err(Failure::refused(
@@ -320,15 +318,14 @@ impl Host {
 
     /// What an artefact that somebody brings comes to. Each is checked as if an enemy had brought it.
     pub(crate) async fn receive(self: &Arc<Self>, artefact: v1::Artefact) -> Result<v1::Outcome, Failure> {
-        let migration = artefact::peek(&artefact)?.migration;
-        let kind = artefact::peek(&artefact)?.kind;
+        let (migration, kind) = artefact::about(&artefact)?;
         let claim = self.verify(&migration, &artefact, kind)?;
         let action = match kind {
             ClaimKind::Permit => (OPEN, v1::action::Kind::Open(v1::Open { permit: Some(artefact) })),
             ClaimKind::OpenReceipt => (RETIRE, v1::action::Kind::Retire(v1::Retire { open: Some(artefact) })),
             ClaimKind::BurnReceipt => {
                 let _turn = self.turn.lock().await;
-                self.baton(&migration, &Command::Unfence { burned: claim }).await?;
+                self.baton(&migration, &Command::Return { receipt: claim }).await?;
                 lease::reopen(self, &migration).await?;
                 return Ok(v1::Outcome::default());
             }
@@ -346,7 +343,7 @@ impl Host {
         let (host, migration) = (self.clone(), migration.clone());
         tokio::spawn(async move {
             loop {
-                if host.ledger.baton(&migration).is_none_or(|baton| baton.phase() != Phase::Surrendered) {
+                if host.phase(&migration) != Some(Phase::Surrendered) {
                     return;
                 }
                 let said = async {
@@ -463,7 +460,10 @@ impl Host {
 
     /// What `/primary` and friends say.
     pub async fn standing(&self) -> crate::status::Standing {
-        let fenced = self.ledger.book().batons.values().any(Baton::is_closed);
+        let fenced = self.ledger.book().batons.values().any(|baton| match baton.stance() {
+            Stance::Shut | Stance::ShutForGood | Stance::Down => true,
+            Stance::Any | Stance::Open => false,
+        });
         let serving = match &self.hands.engine {
             Some(engine) => engine.serving().await.unwrap_or(crate::engine::Serving::Down),
             None => crate::engine::Serving::Down,
@@ -480,10 +480,6 @@ impl Host {
     pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {
         At { host: self.clone(), migration: migration.clone(), epoch, events: Events::new() }
     }
-}
-
-fn no_part() -> Failure {
-    Failure::refused("NO_PART", "this host has no part in that move", "run `flytt status`")
 }
 
 fn silent(peer: &HostName) -> Failure {

@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     action::At,
     apply::{self, Events},
-    baton::{Command, GrantedLease},
+    baton::Command,
     change::{RouteChange, RouteState},
     host::Host,
     ledger::{Entry, State},
@@ -32,6 +32,15 @@ fn boot_time() -> Duration {
 
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// A fence's lease, as it is on record.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GrantedLease {
+    pub length_ms: u64,
+    /// CLOCK_BOOTTIME, in the boot of that id.
+    pub until_ms: u64,
+    pub boot_id: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use flytt_proto::{
     failure::Failure,
+    fuse::Fuse,
     name::{Epoch, HostName, Migration, OperationId},
     record::Record,
     v1,
@@ -14,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::{
-    baton::{Baton, BatonEvent},
+    baton::{Baton, BatonEvent, Command},
     change::Change,
-    fuse::Fuse,
+    lease::GrantedLease,
 };
 
 /// The version of [`Entry`]'s form. Older ones still read.
@@ -32,6 +33,12 @@ pub enum Entry {
     Failed { id: OperationId, failure: Failure },
     Undoing { id: OperationId },
     Undone { id: OperationId },
+    /// The part that this host plays; where the baton begins.
+    Part { migration: Migration, role: Part },
+    /// A controller took charge of a host that has no baton: a router's.
+    Charged { migration: Migration, epoch: Epoch },
+    /// A fence was leased; recorded before the fencing.
+    Leased { migration: Migration, lease: GrantedLease },
     /// Something happened to the right to accept writes.
     Baton { migration: Migration, event: BatonEvent },
     /// This peer may open links for this move.
@@ -41,6 +48,14 @@ pub enum Entry {
     Guarded { migration: Migration, reason: String },
     /// Nothing of this move is left here.
     Finished { migration: Migration },
+}
+
+/// Who has a baton.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Source,
+    Target,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +82,11 @@ pub struct Book {
     pub operations: BTreeMap<OperationId, Operation>,
     pub order: Vec<OperationId>,
     pub batons: BTreeMap<Migration, Baton>,
+    pub parts: BTreeMap<Migration, Part>,
+    pub charges: BTreeMap<Migration, Epoch>,
+    pub leases: BTreeMap<Migration, GrantedLease>,
+    /// The identity of the ledger: a target's baton is bound to it.
+    journal: String,
     pub grants: BTreeMap<Migration, HostName>,
     pub guarded: BTreeMap<Migration, String>,
 }
@@ -87,9 +107,23 @@ impl Book {
             Entry::Failed { id, failure } => self.set(id, State::Failed(failure.clone()))?,
             Entry::Undoing { id } => self.set(id, State::Undoing)?,
             Entry::Undone { id } => self.set(id, State::Undone)?,
+            Entry::Part { migration, role } => {
+                let baton = match role {
+                    Part::Source => Baton::source(migration.clone()),
+                    Part::Target => Baton::target(migration.clone(), &self.journal),
+                };
+                self.batons.insert(migration.clone(), baton);
+                self.parts.insert(migration.clone(), *role);
+            }
+            Entry::Charged { migration, epoch } => {
+                self.charges.insert(migration.clone(), *epoch);
+            }
+            Entry::Leased { migration, lease } => {
+                self.leases.insert(migration.clone(), lease.clone());
+            }
             Entry::Baton { migration, event } => {
-                let baton = self.batons.remove(migration);
-                self.batons.insert(migration.clone(), Baton::after(baton, event)?);
+                let baton = self.batons.get(migration).ok_or_else(|| disorder(format!("a baton of {migration}, which has no part here")))?;
+                self.batons.insert(migration.clone(), baton.after(event)?);
             }
             Entry::Granted { migration, peer } => {
                 self.grants.insert(migration.clone(), peer.clone());
@@ -105,18 +139,32 @@ impl Book {
                 self.order.retain(|id| id.migration != *migration);
                 self.grants.remove(migration);
                 self.guarded.remove(migration);
+                self.batons.remove(migration);
+                self.parts.remove(migration);
+                self.charges.remove(migration);
+                self.leases.remove(migration);
             }
         }
         Ok(self)
     }
 
     fn set(&mut self, id: &OperationId, state: State) -> Result<(), Failure> {
-        let operation = self.operations.get_mut(id).ok_or_else(|| {
-            Failure::refused("LEDGER_ORDER", format!("the ledger speaks of {id}, which never began"), "keep the file and ask for help")
-        })?;
+        let operation = self.operations.get_mut(id).ok_or_else(|| disorder(format!("{id}, which never began")))?;
         operation.state = state;
         Ok(())
     }
+}
+
+fn disorder(what: String) -> Failure {
+    Failure::refused("LEDGER_ORDER", format!("the ledger speaks of {what}"), "keep the file as it is and ask for help")
+}
+
+pub(crate) fn no_part() -> Failure {
+    Failure::refused("NO_PART", "this host has no part in that move", "run `flytt status`")
+}
+
+fn stale(migration: &Migration) -> Failure {
+    Failure::refused("STALE_EPOCH", format!("a newer controller is in charge of {migration}"), "run `flytt status`")
 }
 
 /// The ledger of one agent: the only owner of its file.
@@ -133,7 +181,7 @@ pub struct Ledger {
 impl Ledger {
     pub fn open(path: &Path, fuse: Fuse) -> Result<Self, Failure> {
         let (record, rows) = Record::open(path, "ledger", VERSION)?;
-        let mut book = Book::default();
+        let mut book = Book { journal: record.identity().to_owned(), ..Book::default() };
         for row in &rows {
             book = book.after(&row.event)?;
         }
@@ -165,16 +213,58 @@ impl Ledger {
     }
 
     /// Asks the baton as it stands now, and writes what it answers, with nothing in between.
-    pub async fn decide(
-        &self,
-        migration: &Migration,
-        decide: impl FnOnce(Option<&Baton>) -> Result<Option<BatonEvent>, Failure> + Send,
-    ) -> Result<(), Failure> {
+    pub async fn decide(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
         let mut book = self.book.lock().await;
-        match decide(book.batons.get(migration))? {
+        let baton = book.batons.get(migration).ok_or_else(no_part)?;
+        match baton.decide(command)? {
             Some(event) => self.append(&mut book, Entry::Baton { migration: migration.clone(), event }).await,
             None => Ok(()),
         }
+    }
+
+    /// Notes that this controller is in charge; one that has been superseded is refused.
+    pub async fn take_charge(&self, migration: &Migration, epoch: Epoch, role: v1::Role) -> Result<(), Failure> {
+        let part = match role {
+            v1::Role::Source => Part::Source,
+            v1::Role::Target => Part::Target,
+            v1::Role::Router | v1::Role::Unspecified => {
+                let mut book = self.book.lock().await;
+                let seen = book.charges.get(migration).copied().unwrap_or_default();
+                return match epoch.cmp(&seen) {
+                    std::cmp::Ordering::Less => Err(stale(migration)),
+                    std::cmp::Ordering::Equal => Ok(()),
+                    std::cmp::Ordering::Greater => {
+                        self.append(&mut book, Entry::Charged { migration: migration.clone(), epoch }).await
+                    }
+                };
+            }
+        };
+        let mut book = self.book.lock().await;
+        match book.parts.get(migration) {
+            Some(played) if *played == part => {}
+            Some(_) if book.operations.iter().any(|(id, it)| id.migration == *migration && it.state != State::Undone) => {
+                return Err(Failure::refused(
+                    "OTHER_PART",
+                    format!("this host plays the other part in {migration}"),
+                    "finish or roll back that move first, or give the new one another name",
+                ));
+            }
+            Some(_) | None => self.append(&mut book, Entry::Part { migration: migration.clone(), role: part }).await?,
+        }
+        drop(book);
+        self.decide(migration, &Command::TakeCharge { epoch }).await
+    }
+
+    /// The highest controller's epoch that this agent has seen.
+    pub fn command_epoch(&self, migration: &Migration) -> Epoch {
+        let view = self.view.read().expect("no panic while held");
+        let baton = view.batons.get(migration).map(Baton::command_epoch).unwrap_or_default();
+        baton.max(view.charges.get(migration).copied().unwrap_or_default())
+    }
+
+    /// Whether this controller may still speak for the move.
+    pub fn in_charge(&self, migration: &Migration, epoch: Epoch) -> Result<(), Failure> {
+        if epoch < self.command_epoch(migration) { Err(stale(migration)) } else { Ok(()) }
     }
 
     async fn append(&self, book: &mut Book, entry: Entry) -> Result<(), Failure> {

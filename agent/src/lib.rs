@@ -10,7 +10,6 @@ pub mod change;
 mod command;
 pub mod config;
 pub mod engine;
-pub mod fuse;
 mod guard;
 pub mod host;
 pub mod join;

@@ -1,6 +1,6 @@
 //! `flytt-agent`: arguments, log, and off it goes.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use flytt_agent::{config::Config, join, run};
@@ -63,12 +63,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         Command::Run => run::run(config, stop).await?,
         Command::Join { again } => {
             use std::io::Write as _;
-            let show = |code: &flytt_proto::code::Code| {
+            let show = |code: &flytt_proto::code::Code, address: std::net::SocketAddr| {
                 // The one place that shows the code: the terminal (or pipe) of whoever runs `join` on this host.
-                let _ = writeln!(anstream::stdout(), "code: {}", code.reveal());
+                let _ = writeln!(anstream::stdout(), "listening on {address} for ten minutes\ncode: {}", code.reveal());
                 let _ = anstream::stdout().flush();
             };
-            let identity = join::join(&config, Duration::from_secs(600), again, show).await?;
+            let identity = join::join(&config, join::LIFETIME, again, show).await?;
             tracing::info!("joined {} as {}", identity.deployment, identity.host);
         }
     }

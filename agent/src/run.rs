@@ -1,16 +1,16 @@
 //! The agent's life: open the ledger, serve, end in order.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use flytt_proto::{failure::Failure, identity::Credentials, v1};
+use flytt_proto::{failure::Failure, fuse::Fuse, identity::Credentials};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access,
     change::Hands,
     config::Config,
     engine::postgres::Postgres,
-    fuse::Fuse,
     guard,
     host::Host,
     router::haproxy::Haproxy,
@@ -55,15 +55,11 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
         }
     };
     let status = tokio::spawn(status::serve(host.config.status, host.config.agent_check, standing, host.ended.clone()));
-    let routes = serve::Services {
-        observe: v1::observe_server::ObserveServer::new(Observe(host.clone())),
-        operate: v1::operate_server::OperateServer::new(Operate(host.clone())),
-        link: v1::link_server::LinkServer::new(Link(host.clone())),
-        peer: v1::peer_server::PeerServer::new(Peer(host.clone())),
-    };
+    let routes = serve::routes(Observe(host.clone()), Operate(host.clone()), Link(host.clone()), Peer(host.clone()));
+    let routes = access::guard(routes, host.credentials.identity().deployment.clone());
     tracing::info!(host = %host.name, address = ?listener.local_addr().ok(), "serving");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let served = serve::serve(listener, &host.credentials, routes, stop, Duration::from_secs(2)).await;
+    let served = serve::serve(listener, host.credentials.server_config(), routes, serve::Limits::default(), stop).await;
     host.close().await;
     status.abort();
     served

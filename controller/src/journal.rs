@@ -7,14 +7,12 @@ use std::{
 
 use flytt_proto::{
     failure::Failure,
+    fuse::Fuse,
     name::{Epoch, Migration, StepId},
     record::{Record, Row},
     v1,
 };
 use serde::{Deserialize, Serialize};
-
-#[cfg(feature = "fuse")]
-use crate::fuse::Fuse;
 
 /// The version of [`Event`]'s form. Older ones still read.
 const VERSION: u32 = 1;
@@ -70,7 +68,7 @@ pub struct Status {
     pub outcomes: BTreeMap<StepId, v1::Outcome>,
     pub milestone: Option<Milestone>,
     /// Unix milliseconds of the newest event.
-    pub at_ms: i64,
+    pub at_ms: u64,
 }
 
 /// An order of events that cannot be.
@@ -158,7 +156,7 @@ impl Status {
 pub struct Journal {
     record: Record<Event>,
     pub status: Status,
-    #[cfg(feature = "fuse")]
+    /// For tests.
     pub fuse: Fuse,
 }
 
@@ -169,27 +167,23 @@ impl Journal {
         Ok(Self {
             record,
             status: fold(&rows)?,
-            #[cfg(feature = "fuse")]
             fuse: Fuse::default(),
         })
     }
 
     /// Reads it without holding it, for `flytt status`.
     pub fn read(directory: &Path) -> Result<(Status, Vec<Row<Event>>), Failure> {
-        let rows = Record::read(&path(directory), "journal", VERSION)?;
+        let (_, rows) = Record::look(&path(directory), "journal", VERSION)?;
         Ok((fold(&rows)?, rows))
     }
 
     /// Durable when it returns.
     pub async fn write(&mut self, event: Event) -> Result<(), Failure> {
-        #[cfg(feature = "fuse")]
-        self.fuse.point()?;
+        self.fuse.point(|| "before the journal".into())?;
         let after = self.status.clone().after(&event).map_err(|error| order(&error))?;
         self.record.append(event).await?;
         self.status = after;
-        #[cfg(feature = "fuse")]
-        self.fuse.point()?;
-        Ok(())
+        self.fuse.point(|| "after the journal".into())
     }
 }
 

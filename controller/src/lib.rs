@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod cli;
+pub mod demo;
 pub mod drive;
 pub mod enrol;
 pub mod fleet;
@@ -11,6 +12,5 @@ pub mod journal;
 pub mod plan;
 pub mod session;
 pub mod spec;
-pub mod stage;
 pub mod verb;
 pub mod view;

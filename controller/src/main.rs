@@ -1,1 +1,5 @@
-fn main() {}
+//! `flytt`: the operator's command.
+
+fn main() -> std::process::ExitCode {
+    flytt::cli::main()
+}

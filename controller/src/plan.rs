@@ -15,6 +15,7 @@ use Part::{EveryRouter, Source, Target};
 use Phase::{Cutover, Finish, Preflight, Ready, Replicate, Seed};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
 
+#[rustfmt::skip]
 const MOVE: &[Row] = &[
     //   id               phase      on           reversal         limit        what                                        action
     row("check",          Preflight, Target,      NothingToUndo,   secs(60),    "is this move possible?",                   check),
@@ -205,7 +206,8 @@ impl Step {
 
     fn route(&self, spec: &Spec) -> Option<v1::Route> {
         let router = self.router(spec)?;
-        Some(v1::Route { backend: router.backend.clone(), source: router.source.clone(), target: router.target.clone() })
+        let Router { backend, source, target, .. } = router;
+        Some(v1::Route { backend: backend.to_string(), source: source.to_string(), target: target.to_string() })
     }
 }
 
@@ -277,9 +279,14 @@ fn check(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         target_facts: known.facts.get(&spec.target)?.facts.clone(),
         transport: transport(spec),
         stop_fence: false,
-        replace_system: spec.replace_system.clone().unwrap_or_default(),
+        replace_system: replaced(spec),
         max_rate: spec.seed.max_rate.unwrap_or(0),
     }))
+}
+
+/// Empty when no cluster may be replaced.
+fn replaced(spec: &Spec) -> String {
+    spec.replace_system.map(|system| system.to_string()).unwrap_or_default()
 }
 
 fn credential(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
@@ -303,7 +310,7 @@ fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         max_rate: spec.seed.max_rate.unwrap_or(0),
         fast_checkpoint: spec.seed.checkpoint == Checkpoint::Fast,
         system: source.system.clone(),
-        replace_system: spec.replace_system.clone().unwrap_or_default(),
+        replace_system: replaced(spec),
         expected_bytes: source.data_bytes,
     }))
 }

@@ -177,8 +177,9 @@ async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failure)>, Failu
     let mut left = drive.back(Phase::Ready..=Phase::Cutover).await?;
     if burned && left.is_empty() {
         drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
-        for id in ["follow", "seed"] {
-            left.extend(drive.back_one(id).await?);
+        let copied = drive.plan.steps.iter().filter(|step| ["follow", "seed"].contains(&step.id.as_str()));
+        for step in copied.rev().cloned().collect::<Vec<_>>() {
+            left.extend(drive.back_one(&step).await?);
         }
     }
     Ok(left)
@@ -302,7 +303,7 @@ async fn end(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
 }
 
 /// `flytt status`: what the journal says, and what each host says of itself now.
-pub async fn status(session: &Session, name: Option<&Migration>, view: &mut dyn View) -> Result<Answer, Halt> {
+pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answer, Halt> {
     let Some(name) = name else {
         let names = session.migrations();
         let text = if names.is_empty() {
@@ -350,7 +351,6 @@ pub async fn status(session: &Session, name: Option<&Migration>, view: &mut dyn 
         lines.push(format!("replication: {}", describe(&sample)));
         hosts.insert("replication".into(), serde_json::to_value(&sample).unwrap_or_default());
     }
-    let _ = view;
     let value = json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
     Ok(answer(lines.join("\n"), value))
 }

@@ -74,6 +74,16 @@ pub fn verify(
     decode(claim, host)
 }
 
+/// What an artefact says it is about, unverified: enough to know against whom to verify it.
+pub fn about(artefact: &v1::Artefact) -> Result<(Migration, Kind), Failure> {
+    if artefact.claim.len() > MOST_BYTES {
+        return Err(bad("is too long"));
+    }
+    let nobody = "unverified".parse().map_err(|_| bad("has no signer"))?;
+    let claim = decode(&artefact.claim, nobody)?;
+    Ok((claim.migration, claim.kind))
+}
+
 fn encode(claim: &Claim) -> Vec<u8> {
     let kind = match claim.kind {
         Kind::FenceProof => v1::claim::Kind::FenceProof,

@@ -4,6 +4,7 @@ pub mod artefact;
 pub mod code;
 pub mod durable;
 pub mod failure;
+pub mod fuse;
 pub mod identity;
 pub mod name;
 pub mod record;

@@ -8,6 +8,10 @@ impl Intent for v1::CatchUp {
         v1::Role::Target
     }
 
+    fn stays(&self) -> bool {
+        false
+    }
+
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         Ok(Survey::default())

@@ -8,6 +8,10 @@ impl Intent for v1::Check {
         v1::Role::Target
     }
 
+    fn stays(&self) -> bool {
+        false
+    }
+
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         let read = |facts: &str| {
             serde_json::from_str(facts).map_err(|error| {

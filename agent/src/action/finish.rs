@@ -1,12 +1,15 @@
 //! Any host, once it is over: what is left of the move goes.
 
 use super::*;
-use crate::ledger::Entry;
 
 #[tonic::async_trait]
 impl Intent for v1::Finish {
     fn role(&self) -> v1::Role {
         self.role()
+    }
+
+    fn ends(&self) -> bool {
+        true
     }
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
@@ -22,7 +25,6 @@ impl Intent for v1::Finish {
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         at.host.close_tunnel(&at.migration).await;
-        at.host.ledger.write(Entry::Withdrawn { migration: at.migration.clone() }).await?;
         Ok(plain("nothing of this move is left here"))
     }
 

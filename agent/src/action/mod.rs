@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use flytt_proto::{
-    artefact::{Claim, ClaimKind},
+    artefact::{Claim, Kind as ClaimKind},
     failure::Failure,
     name::{Epoch, HostName, Migration},
     v1,
@@ -64,7 +64,17 @@ pub(crate) trait Intent: Send + Sync {
     /// Looks, and says which changes are missing.
     async fn survey(&self, at: &At) -> Result<Survey, Failure>;
 
-    /// What must be on record before the first change.
+    /// Whether it stays done: asked for again, it answers what it came to. What only looks or waits is done anew.
+    fn stays(&self) -> bool {
+        true
+    }
+
+    /// Whether nothing of the move is left on this host after it.
+    fn ends(&self) -> bool {
+        false
+    }
+
+    /// What must be on record before the first change; the operation itself is.
     async fn begin(&self, _at: &At) -> Result<(), Failure> {
         Ok(())
     }

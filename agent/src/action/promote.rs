@@ -18,19 +18,19 @@ impl Intent for v1::Promote {
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let applied = at.host.engine()?.position().await?;
         super::gate::must_be_closed(at).await?;
-        at.host.baton(&at.migration, &Command::Promote { fence, applied }).await
+        at.host.baton(&at.migration, &Command::Promote { epoch: at.epoch, fence, applied }).await
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let fork = fence.position.ok_or_else(|| missing("the final position"))?;
-        let position = at.host.engine()?.proven_primary(&at.migration, &fork).await?;
-        at.host.baton(&at.migration, &Command::Closed { position }).await?;
+        let applied = at.host.engine()?.proven_primary(&at.migration, &fork).await?;
+        at.host.baton(&at.migration, &Command::Closed { applied }).await?;
         Ok(artefact(at.host.sign_newest(&at.migration)?))
     }
 
     async fn before_undo(&self, at: &At) -> Result<(), Failure> {
-        at.host.may_burn(&at.migration)
+        at.host.baton(&at.migration, &Command::Burn { epoch: at.epoch }).await
     }
 
     fn reversal(&self) -> Option<engine::Intent> {
@@ -41,7 +41,7 @@ impl Intent for v1::Promote {
         if at.host.engine()?.serving().await? != Serving::Down {
             return Err(Failure::unknown("NOT_BURNED", "the target's server is still up", "end it by hand, then `flytt resume`"));
         }
-        at.host.baton(&at.migration, &Command::Burn).await?;
+        at.host.baton(&at.migration, &Command::Down).await?;
         Ok(artefact(at.host.sign_newest(&at.migration)?))
     }
 }

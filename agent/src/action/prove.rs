@@ -8,6 +8,10 @@ impl Intent for v1::Prove {
         v1::Role::Target
     }
 
+    fn stays(&self) -> bool {
+        false
+    }
+
     async fn survey(&self, _at: &At) -> Result<Survey, Failure> {
         Ok(Survey::default())
     }

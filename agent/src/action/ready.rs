@@ -8,6 +8,10 @@ impl Intent for v1::Ready {
         self.role()
     }
 
+    fn stays(&self) -> bool {
+        false
+    }
+
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         let engine = at.host.engine()?;
         if let Some(reason) = at.host.ledger.book().guarded.get(&at.migration) {

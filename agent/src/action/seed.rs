@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::baton::{Command, Phase};
 
 #[tonic::async_trait]
 impl Intent for v1::Seed {
@@ -23,6 +24,9 @@ impl Intent for v1::Seed {
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        if at.host.phase(&at.migration) == Some(Phase::Burned) {
+            at.host.baton(&at.migration, &Command::Reseed { epoch: at.epoch }).await?;
+        }
         let began = at.events.began();
         let bytes = at.events.copied();
         let elapsed_ms = Instant::now().duration_since(began).as_millis().try_into().unwrap_or(u64::MAX);

@@ -1,7 +1,15 @@
 //! Source (C7): the point of no return. The fence becomes durable, it is written down, and only then the permit leaves.
 
+use std::time::Duration;
+
 use super::*;
 use crate::baton::Command;
+
+/// With what is left of the lease at this very moment.
+fn command(surrender: &v1::Surrender, at: &At, closed: Claim) -> Command {
+    let lease_left = Duration::from_millis(at.host.leases.remaining_ms(&at.migration));
+    Command::Surrender { epoch: at.epoch, closed, lease_left, margin: Duration::from_millis(surrender.margin_ms) }
+}
 
 #[tonic::async_trait]
 impl Intent for v1::Surrender {
@@ -15,14 +23,12 @@ impl Intent for v1::Surrender {
 
     async fn begin(&self, at: &At) -> Result<(), Failure> {
         let closed = claim(at, self.closed.as_ref(), ClaimKind::ClosedProof).await?;
-        let left = at.host.leases.remaining_ms(&at.migration);
-        at.host.may_surrender(&at.migration, &Command::Surrender { closed, lease_left_ms: left, margin_ms: self.margin_ms })
+        at.host.would(&at.migration, &command(self, at, closed))
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         let closed = claim(at, self.closed.as_ref(), ClaimKind::ClosedProof).await?;
-        let left = at.host.leases.remaining_ms(&at.migration);
-        at.host.baton(&at.migration, &Command::Surrender { closed, lease_left_ms: left, margin_ms: self.margin_ms }).await?;
+        at.host.baton(&at.migration, &command(self, at, closed)).await?;
         at.host.leases.disarm(&at.migration);
         let permit = at.host.sign_newest(&at.migration)?;
         at.host.hand_on(&at.migration, peer(self.target.as_ref())?, permit.clone());

@@ -5,6 +5,7 @@ use std::{fs, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 use flytt_proto::{
     durable,
     failure::{Effect, Failure},
+    fuse::Fuse,
     name::Migration,
 };
 use tokio::sync::mpsc;
@@ -12,7 +13,6 @@ use tokio::sync::mpsc;
 use super::{Change, File, RouteChange, Verb, block, data_dir};
 use crate::{
     engine::{Engine, Progress, Serving},
-    fuse::Fuse,
     router::Router,
 };
 

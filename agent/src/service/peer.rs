@@ -6,7 +6,7 @@ use flytt_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::migration;
-use crate::{baton::Phase, host::Host};
+use crate::host::Host;
 
 #[derive(Clone, Debug)]
 pub struct Peer(pub Arc<Host>);
@@ -29,18 +29,7 @@ impl v1::peer_server::Peer for Peer {
                 reply.position = baton.position().map(|position| position.to_string()).unwrap_or_default();
                 reply.lease_ms = self.0.leases.remaining_ms(&migration);
                 reply.artefact = self.0.sign_newest(&migration).ok();
-                match baton.phase() {
-                    Phase::Serving => Wire::Serving,
-                    Phase::Fencing => Wire::Fencing,
-                    Phase::Fenced => Wire::Fenced,
-                    Phase::Surrendered => Wire::Surrendered,
-                    Phase::Retired => Wire::Retired,
-                    Phase::Replica => Wire::Replica,
-                    Phase::Promoting => Wire::Promoting,
-                    Phase::Closed => Wire::Closed,
-                    Phase::Open => Wire::Open,
-                    Phase::Burned => Wire::Burned,
-                }
+                baton.phase()
             }
         };
         reply.set_phase(phase);

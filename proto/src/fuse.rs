@@ -1,8 +1,8 @@
-//! The seam by which tests end this agent at an exact point: before or after any durable write or effect.
+//! The seam by which tests end this process at an exact point: before or after any durable write or effect.
 //!
 //! Without the `fuse` feature it is empty and costs nothing; release builds are built without it.
 
-use flytt_proto::failure::Failure;
+use crate::failure::Failure;
 
 /// Once blown, nothing durable and no effect happens any more: as if the process were gone.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +60,13 @@ impl Fuse {
 
 impl Fuse {
     #[cfg(not(feature = "fuse"))]
-    pub(crate) fn point(&self, _at: impl FnOnce() -> String) -> Result<(), Failure> {
+    pub fn point(&self, _at: impl FnOnce() -> String) -> Result<(), Failure> {
         Ok(())
     }
 
     /// A point at which this process may end.
     #[cfg(feature = "fuse")]
-    pub(crate) fn point(&self, at: impl FnOnce() -> String) -> Result<(), Failure> {
+    pub fn point(&self, at: impl FnOnce() -> String) -> Result<(), Failure> {
         let Some(wire) = &self.wire else { return Ok(()) };
         if !wire.blown.is_cancelled() {
             wire.seen.lock().expect("no panic while held").push(at());
@@ -75,6 +75,6 @@ impl Fuse {
             }
             wire.blown.cancel();
         }
-        Err(Failure::unknown("DEAD", "this agent has died", "start it again"))
+        Err(Failure::unknown("DEAD", "this process has died", "start it again"))
     }
 }

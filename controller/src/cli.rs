@@ -1,0 +1,206 @@
+//! The command line: one declaration for parser, help and man page; each command is a few lines in `verb.rs`.
+
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use flytt_proto::{
+    code::Code,
+    failure::Failure,
+    name::{Deployment, HostName, Migration},
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    demo, enrol,
+    halt::{Exit, Halt},
+    home::{self, Home},
+    session::Session,
+    verb::{self, Answer},
+    view::{Human, Json, Line, View},
+};
+
+/// Move a live PostgreSQL server to another machine while the application keeps running.
+#[derive(Debug, Parser)]
+#[command(name = "flytt", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// The operator's directory [default: ~/.local/state/flytt].
+    #[arg(long, global = true)]
+    home: Option<PathBuf>,
+    /// One JSON object a line, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Found a deployment: the operator's own certificate authority. Once.
+    Init {
+        /// A name for it; it stands in every certificate.
+        #[arg(default_value = "flytt")]
+        deployment: Deployment,
+    },
+    /// The hosts of this deployment.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// What would be done, host by host; changes nothing.
+    Plan { file: PathBuf },
+    /// What forbids or endangers this move; changes nothing.
+    Check { file: PathBuf },
+    /// Check, copy and follow; ends ready to cut over. The source keeps serving.
+    Start { file: PathBuf },
+    /// Where a migration stands, by its journal and by its hosts.
+    Status { migration: Option<Migration> },
+    /// Hold, fence, catch up, promote behind a gate, surrender, open, release.
+    Cutover { migration: Migration },
+    /// Carry on, or take everything back, after a controller has died.
+    Resume { migration: Migration },
+    /// Before the point of no return: undo everything.
+    Rollback { migration: Migration },
+    /// After the move: remove everything that flytt left on any host.
+    Finish { migration: Migration },
+    /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
+    Demo(demo::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum HostCommand {
+    /// Enrol a host that runs `flytt-agent join`; reads its one-time code from standard input.
+    Add {
+        name: HostName,
+        /// host:port of its agent
+        address: String,
+    },
+    /// The hosts that are known.
+    List,
+    /// Forget a host.
+    Remove { name: HostName },
+}
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a thread can be started");
+    let json = arguments.json;
+    let mut view: Box<dyn View> = if json { Box::new(Json) } else { Box::<Human>::default() };
+    match runtime.block_on(run(arguments, view.as_mut())) {
+        Ok(answer) => {
+            view.show(Line::Answer { text: &answer.text, value: &answer.value });
+            Exit::Ok.into()
+        }
+        Err(halt) => {
+            if json {
+                let value = serde_json::to_value(&*halt).unwrap_or_default();
+                view.show(Line::Answer { text: "", value: &value });
+            } else {
+                use std::io::Write as _;
+                let _ = writeln!(anstream::stderr(), "{halt}");
+            }
+            halt.exit().into()
+        }
+    }
+}
+
+async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Halt>> {
+    let stop = CancellationToken::new();
+    tokio::spawn(interrupts(stop.clone()));
+    let home = match arguments.home {
+        Some(path) => path,
+        None => home::default_path().map_err(Halt::from)?,
+    };
+    let session = || Session::open(&home, stop.clone()).map_err(Halt::from);
+    let answer = match arguments.command {
+        Command::Init { deployment } => init(&home, deployment),
+        Command::Host(HostCommand::Add { name, address }) => add(&home, &name, &address).await,
+        Command::Host(HostCommand::List) => list(&home),
+        Command::Host(HostCommand::Remove { name }) => remove(&home, &name),
+        Command::Plan { file } => verb::plan(&session()?, &file, view).await,
+        Command::Check { file } => verb::check(&session()?, &file, view).await,
+        Command::Start { file } => verb::start(&session()?, &file, view).await,
+        Command::Status { migration } => verb::status(&session()?, migration.as_ref()).await,
+        Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,
+        Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
+        Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
+        Command::Finish { migration } => verb::finish(&session()?, &migration, view).await,
+        Command::Demo(options) => demo::run(options, stop.clone(), view).await,
+    };
+    Ok(answer?)
+}
+
+fn init(path: &Path, deployment: Deployment) -> Result<Answer, Halt> {
+    let home = Home::init(path, deployment)?;
+    let deployment = home.authority().deployment();
+    Ok(Answer {
+        text: format!(
+            "{deployment} is founded in {}; whoever has that directory is its operator\nnext:  flytt-agent join on each host, then flytt host add NAME ADDRESS",
+            path.display()
+        ),
+        value: json!({ "deployment": deployment.to_string(), "home": path }),
+    })
+}
+
+async fn add(path: &Path, name: &HostName, address: &str) -> Result<Answer, Halt> {
+    let home = Home::load(path)?;
+    if home.hosts()?.contains_key(name) {
+        return Err(Failure::refused("HOST_KNOWN", format!("a host {name} is known already"), "choose another name, or remove it with `flytt host remove`").into());
+    }
+    let code = read_code()?;
+    let host = enrol::add_host(home.authority(), name, address, &code).await?;
+    let key = host.key.clone();
+    home.add(name, host)?;
+    Ok(Answer {
+        text: format!("{name} has joined, key {key}\nnext:  start its agent: flytt-agent run"),
+        value: json!({ "host": name, "address": address, "key": key }),
+    })
+}
+
+/// From standard input, never from an argument: arguments are seen by every user of this machine.
+fn read_code() -> Result<Code, Failure> {
+    let mut text = String::new();
+    let failed = |error: std::io::Error| Failure::refused("NO_CODE", format!("no code on standard input: {error}"), "type the code that `flytt-agent join` shows");
+    if std::io::stdin().is_terminal() {
+        use std::io::Write as _;
+        let _ = write!(anstream::stderr(), "one-time code (shown by `flytt-agent join`): ");
+        std::io::stdin().read_line(&mut text).map_err(failed)?;
+    } else {
+        std::io::stdin().take(1024).read_to_string(&mut text).map_err(failed)?;
+    }
+    text.trim().parse().map_err(Failure::from)
+}
+
+fn list(path: &Path) -> Result<Answer, Halt> {
+    let hosts = Home::load(path)?.hosts()?;
+    let lines: Vec<String> = hosts.iter().map(|(name, host)| format!("{name:<20} {:<25} {}", host.address, host.key)).collect();
+    let text = if lines.is_empty() { "no hosts; add one with `flytt host add`".to_owned() } else { lines.join("\n") };
+    Ok(Answer { text, value: json!({ "hosts": hosts }) })
+}
+
+fn remove(path: &Path, name: &HostName) -> Result<Answer, Halt> {
+    let host = Home::load(path)?.remove(name)?;
+    Ok(Answer { text: format!("{name} at {} is forgotten", host.address), value: json!({ "removed": name }) })
+}
+
+/// The first Ctrl-C asks to stop in order; what is under way is taken back (or finished, past the point of no return).
+async fn interrupts(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        use std::io::Write as _;
+        let text = if stop.is_cancelled() { "still at it: hosts are being left in order" } else { "stopping in order" };
+        let _ = writeln!(anstream::stderr(), "{text}");
+        stop.cancel();
+    }
+}
