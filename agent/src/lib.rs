@@ -5,3 +5,4 @@ pub mod change;
 pub mod config;
 pub mod engine;
 pub mod router;
+pub mod status;
