@@ -29,6 +29,9 @@ mod statistics;
 mod trial;
 mod trial_process;
 
+#[cfg(test)]
+mod tests;
+
 pub use hold::HoldBy;
 use hold::Holds;
 use servers::View;
