@@ -1,1 +1,0 @@
-//! HAProxy, by its admin socket.

@@ -1,0 +1,184 @@
+//! Letting connections go: to the target, or back to the source. Whoever waits is served at once, by one line of orders.
+
+use std::time::Duration;
+
+use flytt_proto::{
+    failure::{Effect, Failure},
+    v1,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Haproxy,
+    hold::{Before, Holds, state},
+    servers::{Admin, HOLDING, Server},
+    socket::Socket,
+    statistics,
+};
+
+/// HAProxy counts a connection for a moment after it closed.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(500);
+
+impl Haproxy {
+    /// The target is drained: HAProxy counts it as up, and sends nothing to it.
+    pub(super) async fn stage(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
+        self.hold(holds, route).await?;
+        let view = self.view(route).await?;
+        let mut orders = vec![state(route, &route.target, "drain")];
+        orders.extend(healthy(route, &view.target));
+        self.socket.order(&orders).await?;
+        must_be_up(&self.view(route).await?.target)
+    }
+
+    pub(super) async fn release_to_target(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
+        let view = self.view(route).await?;
+        let mut orders = ready(route, &view.target);
+        if view.holding.is_some() {
+            orders.push(state(route, HOLDING, "maint"));
+        }
+        if view.source.admin() != Admin::Maint {
+            orders.push(state(route, &route.source, "maint"));
+        }
+        self.socket.order(&orders).await?;
+        self.accept_again(holds).await?;
+        self.socket.order(&[shut_sessions(route, &route.source)]).await?;
+        self.dismiss(holds, &route.backend).await?;
+        must_be_up(&self.view(route).await?.target)
+    }
+
+    pub(super) async fn release_to_source(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
+        let view = self.view(route).await?;
+        let was_out = view.source.admin() == Admin::Maint;
+        let mut orders = Vec::new();
+        if was_out {
+            orders.extend(ready(route, &view.source));
+        }
+        if view.holding.is_some() {
+            orders.push(state(route, HOLDING, "maint"));
+        }
+        if was_out {
+            orders.extend(match view.holding.as_ref().map_or(Before::OutOfUse, Before::kept_in) {
+                Before::OutOfUse => vec![state(route, &route.target, "maint")],
+                // Straight from maintenance a server counts as up until its first check; drained, it gets nothing meanwhile.
+                Before::ReadyDown => vec![
+                    state(route, &route.target, "drain"),
+                    format!("set server {}/{} health down", route.backend, route.target),
+                    state(route, &route.target, "ready"),
+                ],
+                Before::ReadyUp => vec![state(route, &route.target, "ready")],
+            });
+            if view.target.admin() == Admin::Ready {
+                orders.push(shut_sessions(route, &route.target));
+            }
+        }
+        self.socket.order(&orders).await?;
+        self.accept_again(holds).await?;
+        self.dismiss(holds, &route.backend).await?;
+        if was_out { must_be_up(&self.view(route).await?.source) } else { Ok(()) }
+    }
+
+    /// Takes our limit off the frontend, whoever set it.
+    async fn accept_again(&self, holds: &mut Holds) -> Result<(), Failure> {
+        let frontend = &self.settings.frontend;
+        if statistics::frontend_limit(&self.socket, frontend).await? == Some(0) {
+            // After a restart of the agent the frontend's own limit is not known any more; the process's is never too low.
+            let limit = match holds.frontend_limit {
+                Some(limit) => limit,
+                None => statistics::process_limit(&self.socket).await?,
+            };
+            self.socket.order(&[format!("set maxconn frontend {frontend} {limit}")]).await?;
+        }
+        holds.frontend_limit = None;
+        Ok(())
+    }
+
+    /// Removes the holding server, which is in maintenance by now. While a client that slipped into it is still served
+    /// through this process, that waits in the background.
+    pub(super) async fn dismiss(&self, holds: &mut Holds, backend: &str) -> Result<(), Failure> {
+        let mut room = holds.rooms.remove(backend);
+        if let Some(room) = room.as_mut() {
+            room.leave();
+        }
+        let begun = Instant::now();
+        loop {
+            let Err(failure) = delete_holding(&self.socket, backend).await else { return Ok(()) };
+            match room.take() {
+                Some(room) if room.guests() > 0 => {
+                    tracing::warn!(
+                        backend,
+                        guests = room.guests(),
+                        "clients of the holding server are still served through this agent"
+                    );
+                    let (socket, backend) = (self.socket.clone(), backend.to_owned());
+                    tokio::spawn(async move {
+                        room.emptied().await;
+                        sleep(LAST_CONNECTIONS).await;
+                        if let Err(error) = delete_holding(&socket, &backend).await {
+                            tracing::warn!(%error, backend, "the holding server stays in HAProxy until the next change of this route");
+                        }
+                    });
+                    return Ok(());
+                }
+                kept => room = kept,
+            }
+            if begun.elapsed() > LAST_CONNECTIONS {
+                return Err(failure.with_effect(Effect::Done));
+            }
+            if room.is_none() {
+                // Connections to a listener that no longer exists.
+                self.socket.order(&[format!("shutdown sessions server {backend}/{HOLDING}")]).await?;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn delete_holding(socket: &Socket, backend: &str) -> Result<(), Failure> {
+    let answer = socket.ask(&format!("del server {backend}/{HOLDING}")).await?;
+    if answer.contains("Server deleted") || answer.contains("No such server") {
+        return Ok(());
+    }
+    Err(Failure::unknown(
+        "HOLD_REMAINS",
+        format!("HAProxy does not remove the holding server of backend {backend}: {}", answer.trim()),
+        format!("run `del server {backend}/{HOLDING}` on HAProxy's admin socket once its last connection is gone"),
+    ))
+}
+
+/// From wherever the server stands to serving, and the queue with it: HAProxy looks at the queue when a server leaves
+/// maintenance, not when it leaves drain.
+fn ready(route: &v1::Route, server: &Server) -> Vec<String> {
+    let mut orders = match server.admin() {
+        Admin::Ready => Vec::new(),
+        Admin::Maint => vec![state(route, &server.name, "ready")],
+        Admin::Drain => vec![state(route, &server.name, "maint"), state(route, &server.name, "ready")],
+    };
+    orders.extend(healthy(route, server));
+    orders
+}
+
+/// Counted as up now; the next checks say for themselves.
+fn healthy(route: &v1::Route, server: &Server) -> Vec<String> {
+    let name = format!("{}/{}", route.backend, server.name);
+    let mut orders = Vec::new();
+    if server.has_agent_check() {
+        orders.push(format!("set server {name} agent up"));
+    }
+    orders.push(format!("set server {name} health up"));
+    orders
+}
+
+fn shut_sessions(route: &v1::Route, server: &str) -> String {
+    format!("shutdown sessions server {}/{server}", route.backend)
+}
+
+fn must_be_up(server: &Server) -> Result<(), Failure> {
+    if server.is_up() {
+        return Ok(());
+    }
+    Err(Failure::unknown(
+        "SERVER_NOT_UP",
+        format!("HAProxy counts server {} as down although it was told otherwise", server.name),
+        "look at the server's health check: it fails again within a check interval",
+    ))
+}

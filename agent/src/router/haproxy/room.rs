@@ -1,0 +1,289 @@
+//! The waiting room: a listener of ours that stands in HAProxy as a server with a single slot.
+//!
+//! The slot is taken by a connection of ours that came in through the entrance, so that everybody else waits in HAProxy's
+//! queue. Whoever slips into the slot instead is not refused: he is led back in through the entrance and queues like the rest.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Our connection says something this often, so that HAProxy's `timeout client` and `timeout server` do not end it.
+const PULSE: Duration = Duration::from_millis(500);
+/// How long one attempt is waited for before another is made beside it.
+const NEXT_KNOCK: Duration = Duration::from_millis(10);
+const MOST_KNOCKS: usize = 32;
+/// Longest line of the PROXY protocol, version 1 (its specification, section 2.1).
+const LONGEST_HEADER: usize = 107;
+
+#[derive(Debug)]
+pub(super) struct Room {
+    port: u16,
+    shared: Arc<Shared>,
+    keeper: Option<AbortOnDropHandle<()>>,
+    _door: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    entrance: String,
+    /// Local addresses of our own attempts to get the slot.
+    knocks: Mutex<HashSet<SocketAddr>>,
+    /// The attempt that has it.
+    occupant: watch::Sender<Option<SocketAddr>>,
+    guests: watch::Sender<usize>,
+}
+
+impl Room {
+    /// Listens on `port` of loopback (0 = any).
+    pub(super) async fn open(port: u16, entrance: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared {
+            entrance: entrance.to_owned(),
+            knocks: Mutex::default(),
+            occupant: watch::Sender::new(None),
+            guests: watch::Sender::new(0),
+        });
+        let door = tokio::spawn(admit(listener, Arc::clone(&shared)));
+        Ok(Self { port, shared, keeper: None, _door: AbortOnDropHandle::new(door) })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Begins to take the slot, and takes it again whenever it is lost.
+    pub(super) fn occupy(&mut self) {
+        if self.keeper.as_ref().is_none_or(|keeper| keeper.is_finished()) {
+            self.keeper = Some(AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&self.shared)))));
+        }
+    }
+
+    pub(super) fn is_occupied(&self) -> bool {
+        self.shared.occupant.borrow().is_some()
+    }
+
+    /// Waits until the occupant or the number of guests changes, `limit` at most.
+    pub(super) async fn news(&self, limit: Duration) {
+        let (mut occupant, mut guests) = (self.shared.occupant.subscribe(), self.shared.guests.subscribe());
+        if self.is_occupied() {
+            return;
+        }
+        tokio::select! {
+            _ = occupant.changed() => {}
+            _ = guests.changed() => {}
+            () = sleep(limit) => {}
+        }
+    }
+
+    /// Gives the slot up.
+    pub(super) fn leave(&mut self) {
+        self.keeper = None;
+    }
+
+    /// How many clients are being led to their server through this process.
+    pub(super) fn guests(&self) -> usize {
+        *self.shared.guests.borrow()
+    }
+
+    /// Returns when no guest is left.
+    pub(super) async fn emptied(&self) {
+        // The sender lives in `shared`, which `self` holds.
+        let _ = self.shared.guests.subscribe().wait_for(|guests| *guests == 0).await;
+    }
+}
+
+/// Accepts as long as the room stands. Every task it started ends with it.
+async fn admit(listener: TcpListener, shared: Arc<Shared>) {
+    let mut inside = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let shared = Arc::clone(&shared);
+                    inside.spawn(async move {
+                        if let Err(error) = receive(stream, &shared).await {
+                            tracing::debug!(%error, "a connection to the waiting room ends");
+                        }
+                    });
+                }
+                // Out of descriptors, most likely: some come back when others close.
+                Err(error) => {
+                    tracing::warn!(%error, "the waiting room cannot accept");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = inside.join_next() => {}
+        }
+    }
+}
+
+async fn receive(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let came_from = timeout(Duration::from_secs(5), read_header(&mut stream)).await??;
+    // Attempts are entered under this lock together with their connect, so ours is known by the time it arrives here.
+    let ours = match came_from {
+        Some(address) => shared.knocks.lock().await.remove(&address),
+        None => false,
+    };
+    match came_from {
+        Some(address) if ours => {
+            let first = shared.occupant.send_if_modified(|occupant| {
+                let free = occupant.is_none();
+                if free {
+                    *occupant = Some(address);
+                }
+                free
+            });
+            if first {
+                let _seat = Seat(shared);
+                echo(stream).await?;
+            }
+            Ok(())
+        }
+        Some(_) | None => {
+            shared.guests.send_modify(|guests| *guests += 1);
+            let _guest = Guest(shared);
+            let inner = TcpStream::connect(&shared.entrance).await?;
+            splice(stream, inner).await
+        }
+    }
+}
+
+struct Seat<'a>(&'a Shared);
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.occupant.send_replace(None);
+    }
+}
+
+struct Guest<'a>(&'a Shared);
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        self.0.guests.send_modify(|guests| *guests -= 1);
+    }
+}
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 64];
+    loop {
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..read]).await?;
+    }
+}
+
+/// Until either side ends: database protocols do not half-close. What the server said last still reaches the client.
+async fn splice(guest: TcpStream, inner: TcpStream) -> io::Result<()> {
+    for stream in [&guest, &inner] {
+        stream.set_nodelay(true)?;
+    }
+    let (mut from_guest, mut to_guest) = guest.into_split();
+    let (mut from_inner, mut to_inner) = inner.into_split();
+    tokio::select! {
+        done = tokio::io::copy(&mut from_guest, &mut to_inner) => return done.map(drop),
+        done = tokio::io::copy(&mut from_inner, &mut to_guest) => done?,
+    };
+    to_guest.shutdown().await?;
+    let _ = timeout(Duration::from_secs(1), tokio::io::copy(&mut from_guest, &mut tokio::io::sink())).await;
+    Ok(())
+}
+
+/// Knocks at the entrance until one attempt has come round to the slot, then keeps that one alive.
+async fn keep(shared: Arc<Shared>) {
+    let mut occupant = shared.occupant.subscribe();
+    loop {
+        let mut attempts = Vec::new();
+        let holder = loop {
+            if let Some(address) = *occupant.borrow_and_update() {
+                break address;
+            }
+            if attempts.len() < MOST_KNOCKS
+                && let Ok(attempt) = knock(&shared).await
+            {
+                attempts.push(attempt);
+            }
+            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+        };
+        attempts.retain(|(address, _)| *address == holder);
+        let Some((_, mut stream)) = attempts.pop() else {
+            // An attempt of an earlier round, whose connection is gone: its end is about to be seen.
+            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            continue;
+        };
+        shared.knocks.lock().await.clear();
+        while occupant.borrow_and_update().is_some() && stream.write_all(b".").await.is_ok() {
+            let _ = stream.try_read(&mut [0; 64]);
+            let _ = timeout(PULSE, occupant.changed()).await;
+        }
+    }
+}
+
+/// A silent connection through the entrance: one that reaches a database instead says nothing there.
+async fn knock(shared: &Shared) -> io::Result<(SocketAddr, TcpStream)> {
+    let mut knocks = shared.knocks.lock().await;
+    let stream = timeout(Duration::from_secs(1), TcpStream::connect(&shared.entrance)).await??;
+    let address = plain(stream.local_addr()?);
+    knocks.insert(address);
+    Ok((address, stream))
+}
+
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Reads `PROXY TCP4 <from> <to> <port> <port>` and not a byte more. `None` = HAProxy does not say who it is.
+async fn read_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut line = Vec::with_capacity(LONGEST_HEADER);
+    while !line.ends_with(b"\r\n") {
+        if line.len() == LONGEST_HEADER {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        line.push(stream.read_u8().await?);
+    }
+    sender(&line).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Outer `None` = not a header.
+fn sender(line: &[u8]) -> Option<Option<SocketAddr>> {
+    let text = std::str::from_utf8(line).ok()?.strip_suffix("\r\n")?;
+    let mut words = text.strip_prefix("PROXY ")?.split(' ');
+    match words.next()? {
+        "UNKNOWN" => Some(None),
+        "TCP4" | "TCP6" => {
+            let (from, _, port) = (words.next()?, words.next()?, words.next()?);
+            Some(Some(plain(SocketAddr::new(from.parse().ok()?, port.parse().ok()?))))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_names_the_client() {
+        let at = |text: &str| Some(Some(text.parse::<SocketAddr>().expect("an address")));
+        assert_eq!(sender(b"PROXY TCP4 10.1.2.3 127.0.0.1 38492 5432\r\n"), at("10.1.2.3:38492"));
+        assert_eq!(sender(b"PROXY TCP6 ::ffff:10.1.2.3 ::1 38492 5432\r\n"), at("10.1.2.3:38492"));
+        assert_eq!(sender(b"PROXY UNKNOWN\r\n"), Some(None));
+        for bad in [&b"PROXY TCP4 10.1.2.3\r\n"[..], b"GET / HTTP/1.1\r\n", b"PROXY TCP4 x y 1 2\r\n", b"\xff\r\n", b""] {
+            assert_eq!(sender(bad), None);
+        }
+    }
+}
