@@ -265,7 +265,7 @@ impl Reader {
                     self.mistakes.hide(text.span());
                 }
                 let hint = format!("write it like `{name} = {}`", key.presence.example());
-                self.push(MistakeCode::SpecValue, text.span(), error.to_string(), hint);
+                self.push(MistakeCode::SpecValue, text.span(), format!("`{name}`: {error}"), hint);
                 None
             }
         }
