@@ -217,13 +217,12 @@ impl Reader {
                     "" => format!("the key `{name}` is missing"),
                     table => format!("the key `{name}` of {} is missing", key::heading(table)),
                 };
-                let place = if section.name.is_empty() { "before the first table" } else { "below its heading" };
-                self.push(
-                    MistakeCode::SpecMissingKey,
-                    section.span.clone(),
-                    sentence,
-                    format!("add `{name} = {example}` {place}"),
-                );
+                let hint = match (section.name, section.table) {
+                    ("", _) => format!("add `{name} = {example}` before the first table"),
+                    (_, Some(_)) => format!("add `{name} = {example}` below its heading"),
+                    (table, None) => format!("add `{}`, and `{name} = {example}` below it", key::heading(table)),
+                };
+                self.push(MistakeCode::SpecMissingKey, section.span.clone(), sentence, hint);
                 None
             }
         }
