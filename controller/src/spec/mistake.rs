@@ -3,7 +3,7 @@
 
 use std::{fmt, ops::Range, path::PathBuf};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 /// The stable codes of mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -100,14 +100,19 @@ pub struct Mistakes {
     list: Vec<Mistake>,
     /// How many more than [`MOST`] were found.
     more: usize,
+    /// Values that may be a secret in the wrong place: a line is shown without them.
+    hidden: Vec<Range<usize>>,
 }
 
 /// What nobody reads to the end need not be kept; a file of nothing but mistakes stays cheap.
 const MOST: usize = 100;
 
+/// A longer line, in bytes, is named but not shown.
+const LONGEST: usize = 1000;
+
 impl Mistakes {
     pub(super) fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), text: text.into(), list: Vec::new(), more: 0 }
+        Self { path: path.into(), text: text.into(), list: Vec::new(), more: 0, hidden: Vec::new() }
     }
 
     /// A file of which nothing can be shown.
@@ -132,6 +137,18 @@ impl Mistakes {
     fn boundary(&self, at: usize) -> usize {
         let at = at.min(self.text.len());
         (0..=at).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
+    }
+
+    pub(super) fn hide(&mut self, span: Range<usize>) {
+        self.hidden.push(span);
+    }
+
+    /// A piece of the text as it may be shown; as many characters as it has.
+    fn shown(&self, piece: Range<usize>) -> String {
+        let near: Vec<_> = self.hidden.iter().filter(|span| span.start < piece.end && span.end > piece.start).collect();
+        let hidden = |at: usize| near.iter().any(|span| span.contains(&at));
+        let characters = self.text[piece.clone()].char_indices();
+        characters.map(|(at, c)| if hidden(piece.start + at) { '*' } else { c }).collect()
     }
 
     pub(super) fn retain(&mut self, keep: impl FnMut(&Mistake) -> bool) {
@@ -162,16 +179,22 @@ impl Mistakes {
     fn render(&self, mistake: &Mistake, path: &str) -> String {
         let title = Level::ERROR.primary_title(&mistake.sentence).id(mistake.code.as_str());
         let help = Level::HELP.message(&mistake.hint);
-        if self.text.is_empty() {
-            return Renderer::plain().render(&[title.element(annotate_snippets::Origin::path(path)).element(help)]);
-        }
-        // The mistake's first line alone: a long file costs no more than a short one, and a caret spans no lines.
+        // The mistake's first line alone: a caret spans no lines.
         let start = self.boundary(mistake.span.start);
         let from = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
         let to = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        if self.text.is_empty() {
+            return Renderer::plain().render(&[title.element(Origin::path(path)).element(help)]);
+        }
+        if to - from > LONGEST {
+            let origin = Origin::path(path).line(mistake.line).char_column(mistake.column);
+            return Renderer::plain().render(&[title.element(origin).element(help)]);
+        }
         let end = self.boundary(mistake.span.end).clamp(start, to);
-        let caret = AnnotationKind::Primary.span(start - from..end - from);
-        let snippet = Snippet::source(&self.text[from..to]).line_start(mistake.line).path(path).annotation(caret);
+        let (before, under) = (self.shown(from..start), self.shown(start..end));
+        let caret = AnnotationKind::Primary.span(before.len()..before.len() + under.len());
+        let line = before + &under + &self.shown(end..to);
+        let snippet = Snippet::source(line).line_start(mistake.line).path(path).annotation(caret);
         Renderer::plain().render(&[title.element(snippet).element(help)])
     }
 }

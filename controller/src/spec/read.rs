@@ -154,7 +154,7 @@ impl Reader {
 
     /// Keys that nobody knows, and keys of parts that are not built yet.
     fn audit(&mut self, section: &Section<'_>) {
-        for (name, _) in section.table.into_iter().flat_map(|table| table.iter()) {
+        for (name, value) in section.table.into_iter().flat_map(|table| table.iter()) {
             let text = name.get_ref().as_ref();
             let is_table = section.name.is_empty() && key::SECTIONS.iter().any(|(section, _)| *section == text);
             match key::find(section.name, text) {
@@ -164,7 +164,21 @@ impl Reader {
                 }
                 Some(_) => {}
                 None if is_table => {}
-                None => self.unknown(section.name, name),
+                None => {
+                    self.hide(value);
+                    self.unknown(section.name, name);
+                }
+            }
+        }
+    }
+
+    /// Nobody knows what an unknown key holds: it may be a password.
+    fn hide(&mut self, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(table) => table.values().for_each(|value| self.hide(value)),
+            DeValue::Array(list) => list.iter().for_each(|value| self.hide(value)),
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+                self.mistakes.hide(value.span());
             }
         }
     }
@@ -203,13 +217,12 @@ impl Reader {
                     "" => format!("the key `{name}` is missing"),
                     table => format!("the key `{name}` of {} is missing", key::heading(table)),
                 };
-                let place = if section.name.is_empty() { "before the first table" } else { "below its heading" };
-                self.push(
-                    MistakeCode::SpecMissingKey,
-                    section.span.clone(),
-                    sentence,
-                    format!("add `{name} = {example}` {place}"),
-                );
+                let hint = match (section.name, section.table) {
+                    ("", _) => format!("add `{name} = {example}` before the first table"),
+                    (_, Some(_)) => format!("add `{name} = {example}` below its heading"),
+                    (table, None) => format!("add `{}`, and `{name} = {example}` below it", key::heading(table)),
+                };
+                self.push(MistakeCode::SpecMissingKey, section.span.clone(), sentence, hint);
                 None
             }
         }
@@ -246,8 +259,12 @@ impl Reader {
         match text.get_ref().parse() {
             Ok(value) => Some(Spanned::new(text.span(), value)),
             Err(error) => {
+                if let Form::Path = key.form {
+                    // The likely mistake is the secret itself in place of the path to it.
+                    self.mistakes.hide(text.span());
+                }
                 let hint = format!("write it like `{name} = {}`", key.presence.example());
-                self.push(MistakeCode::SpecValue, text.span(), error.to_string(), hint);
+                self.push(MistakeCode::SpecValue, text.span(), format!("`{name}`: {error}"), hint);
                 None
             }
         }

@@ -1,0 +1,32 @@
+# `make` alone says what there is. Always --workspace: building one package picks other features and compiles anew.
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+DENY := 0.20.2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench
+
+help: ## this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what is missing (as root on Debian; elsewhere say what is)
+	@packaging/setup.sh
+
+demo: setup ## move a throw-away database under load on this machine, and show what was measured
+	cargo build --release --workspace --locked
+	target/release/flytt demo
+
+test: setup ## every test; the last line counts them
+	cargo build --workspace --locked
+	@.ci/summed cargo test --workspace --locked --no-fail-fast
+
+check: setup ## formatting, lints, unit tests, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@.ci/summed cargo test --workspace --locked --no-fail-fast --lib --bins
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(DENY)
+	cargo deny --workspace --locked check bans licenses sources
+
+bench: setup ## measure
+	cargo build --release --workspace --locked
+	tests/bench.sh
