@@ -1,1 +1,0 @@
-//! The right to accept writes.
