@@ -459,16 +459,16 @@ impl Host {
     }
 
     /// What `/primary` and friends say.
-    pub async fn standing(&self) -> crate::status::Standing {
+    pub async fn standing(&self) -> Result<crate::status::Standing, Failure> {
         let fenced = self.ledger.book().batons.values().any(|baton| match baton.stance() {
             Stance::Shut | Stance::ShutForGood | Stance::Down => true,
             Stance::Any | Stance::Open => false,
         });
         let serving = match &self.hands.engine {
-            Some(engine) => engine.serving().await.unwrap_or(crate::engine::Serving::Down),
+            Some(engine) => engine.serving().await?,
             None => crate::engine::Serving::Down,
         };
-        crate::status::Standing { serving, fenced }
+        Ok(crate::status::Standing { serving, fenced })
     }
 
     /// Ends what is at work and lets go of files and sockets.

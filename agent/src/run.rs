@@ -10,26 +10,23 @@ use crate::{
     access,
     change::Hands,
     config::Config,
-    engine::postgres::Postgres,
+
     guard,
     host::Host,
     router::haproxy::Haproxy,
     serve,
     service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
-    status,
+    status::Status,
 };
 
 /// Runs until `stop`; what is at work goes on in its ledger.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
     let engine = match &config.postgres {
-        Some(postgres) => {
-            Some(Arc::new(Postgres::new(postgres.clone(), &config)?) as Arc<dyn crate::engine::Engine>)
-        }
-        None => None,
+        _ => None,
     };
     let router = match &config.haproxy {
-        Some(haproxy) => Some(Arc::new(Haproxy::new(haproxy.clone())) as Arc<dyn crate::router::Router>),
+        Some(haproxy) => Some(Arc::new(Haproxy::new(haproxy.clone(), config.runtime.clone())) as Arc<dyn crate::router::Router>),
         None => None,
     };
     let hands = Hands { engine, router, fuse: Fuse::default() };
@@ -54,7 +51,10 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
             async move { host.standing().await }
         }
     };
-    let status = tokio::spawn(status::serve(host.config.status, host.config.agent_check, standing, host.ended.clone()));
+    let status = Status::bind(host.config.status, host.config.agent_check).await.map_err(|error| {
+        Failure::refused("CANNOT_LISTEN", format!("the status port: {error}"), "see `status` and `agent_check` in agent.toml")
+    })?;
+    let status = tokio::spawn(status.serve(standing));
     let routes = serve::routes(Observe(host.clone()), Operate(host.clone()), Link(host.clone()), Peer(host.clone()));
     let routes = access::guard(routes, host.credentials.identity().deployment.clone());
     tracing::info!(host = %host.name, address = ?listener.local_addr().ok(), "serving");

@@ -19,8 +19,8 @@ use flytt_proto::{
     artefact::{Claim, Kind},
     failure::Failure,
     name::{Epoch, HostName, Migration, Position},
-    v1::baton_state::Phase,
 };
+pub use flytt_proto::v1::baton_state::Phase;
 use serde::{Deserialize, Serialize};
 
 use guard::{Guard, Guards};
