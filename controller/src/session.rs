@@ -8,6 +8,7 @@ use std::{
 use flytt_proto::{
     durable,
     failure::Failure,
+    fuse::Fuse,
     name::{HostName, Migration},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub struct Session {
     pub home: Home,
     pub observer: Observer,
     pub stop: CancellationToken,
+    /// For tests: where this controller dies.
+    pub fuse: Fuse,
 }
 
 /// One migration under way, held by this command.
@@ -46,7 +49,7 @@ impl Session {
         let home = Home::load(home)?;
         let addresses = home.hosts()?.into_iter().map(|(name, host)| (name, host.address)).collect();
         let observer = Observer::new(Arc::new(home.credentials()?), addresses);
-        Ok(Self { home, observer, stop })
+        Ok(Self { home, observer, stop, fuse: Fuse::default() })
     }
 
     pub fn directory(&self, migration: &Migration) -> PathBuf {
@@ -68,14 +71,14 @@ impl Session {
     /// A new migration, or the one of this name where its text is the same. One that ended is put aside.
     pub async fn create(&self, spec: Spec, known: Known) -> Result<Held, Failure> {
         let directory = self.directory(&spec.name);
-        let mut journal = Journal::open(&directory)?;
+        let mut journal = self.journal(&directory)?;
         if matches!(journal.status.milestone, Some(Milestone::AsItWas | Milestone::Finished)) {
             let aside = directory.with_extension(format!("ended-{}", journal.status.at_ms));
             drop(journal);
             durable::rename(&directory, &aside).map_err(|error| {
                 Failure::refused("DISK", format!("{}: {error}", directory.display()), "see to the disk and try again")
             })?;
-            journal = Journal::open(&directory)?;
+            journal = self.journal(&directory)?;
         }
         if journal.status.migration.is_none() {
             let (migration, text) = (spec.name.clone(), spec.text.clone());
@@ -93,7 +96,7 @@ impl Session {
     /// A migration that was begun, by name; its text is the one it was begun with.
     pub async fn take(&self, name: &Migration) -> Result<Held, Failure> {
         let directory = self.existing(name)?;
-        let journal = Journal::open(&directory)?;
+        let journal = self.journal(&directory)?;
         let spec = recorded(name, &journal.status)?;
         let plan = plan::move_over(&spec);
         // A host that is away now may not be needed; what needs it will say so.
@@ -128,6 +131,12 @@ impl Session {
         let names: Vec<String> = self.migrations().iter().map(ToString::to_string).collect();
         let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
         Err(Failure::refused("NO_MIGRATION", format!("there is no migration {name}; {known}"), "begin one with `flytt start migration.toml`"))
+    }
+
+    fn journal(&self, directory: &Path) -> Result<Journal, Failure> {
+        let mut journal = Journal::open(directory)?;
+        journal.fuse = self.fuse.clone();
+        Ok(journal)
     }
 
     fn hold(&self, spec: Spec, mut known: Known, journal: Journal) -> Held {

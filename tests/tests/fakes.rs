@@ -1,0 +1,134 @@
+//! The whole move on fakes: in a loop over everything that can die, at every point at which it can.
+
+mod lab;
+
+use flytt::halt::Exit;
+use flytt_proto::fuse::Fuse;
+use lab::{AGENTS, Lab, all, world::Side};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_goes_through_and_leaves_nothing() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.holds(Side::Source, "following").await;
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    lab.holds(Side::Target, "moved").await;
+    lab.finish(&Fuse::default()).await.expect("it finishes");
+    lab.holds(Side::Target, "finished").await;
+    let world = lab.world.lock();
+    assert!(world.target.objects.is_empty() || !world.target.objects.contains("role"), "{:?}", world.target.objects);
+    assert!(world.source.signal().exists(), "the old source would come back writable");
+    assert!(world.acknowledged.len() > 10, "the load wrote");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_leaves_the_hosts_as_they_were() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.rollback(&Fuse::default()).await.expect("taken back");
+    lab.holds(Side::Source, "rolled back").await;
+    lab.is_as_it_was("rolled back");
+    lab.start(&Fuse::default()).await.expect("and it can begin again");
+}
+
+/// How a story goes on after somebody died.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Resume,
+    GoBack,
+}
+
+/// From wherever it stopped to one of the two ends.
+async fn to_the_end(lab: &Lab, then: Then, second: &Fuse, what: &str) {
+    for round in 0..6 {
+        let fuse = if round == 0 { second.clone() } else { Fuse::default() };
+        let exists = lab.session(Fuse::default()).migrations().contains(&lab.name);
+        let (_, status) = match lab.session(Fuse::default()).read(&lab.name) {
+            Ok(read) => read,
+            Err(_) if !exists => {
+                lab.start(&fuse).await.ok();
+                continue;
+            }
+            Err(failure) => panic!("{what}: {failure}"),
+        };
+        use flytt::journal::Milestone;
+        let follows = status.is_done(&"follow".parse().expect("a step"));
+        let result = match (status.milestone, then) {
+            (Some(Milestone::Moved), _) => {
+                lab.holds(Side::Target, what).await;
+                lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: finish: {halt}"));
+                lab.holds(Side::Target, what).await;
+                return;
+            }
+            (Some(Milestone::Finished), _) => return lab.holds(Side::Target, what).await,
+            (Some(Milestone::AsItWas), _) => {
+                lab.holds(Side::Source, what).await;
+                lab.is_as_it_was(what);
+                return;
+            }
+            (Some(Milestone::Following), Then::Resume) => lab.cutover(&fuse).await,
+            (Some(Milestone::TakenBack), Then::Resume) if follows => lab.cutover(&fuse).await,
+            (_, Then::Resume) => lab.resume(&fuse).await,
+            (_, Then::GoBack) => match lab.rollback(&fuse).await {
+                // Past the point of no return there is one way.
+                Err(halt) if halt.to_string().contains("POINT_OF_NO_RETURN") => lab.resume(&fuse).await,
+                result => result,
+            },
+        };
+        if let Err(halt) = result {
+            assert!(halt.exit() != Exit::Unknown || round < 5, "{what}: {halt}");
+        }
+    }
+    let read = lab.session(Fuse::default()).read(&lab.name);
+    panic!("{what}: comes to no end: {:?}\n{:?}", read.map(|(_, status)| status), lab.world.lock());
+}
+
+async fn story(who: &'static str, n: u32, then: Then, again: u32) {
+    let what = format!("{who} dies at {n}, then {then:?}, and again at {again}");
+    let lab = Lab::new(|name| if name == who { n } else { 0 }).await;
+    let controller = Fuse::at(if who == "controller" { n } else { 0 });
+    if lab.start(&controller).await.is_ok() {
+        lab.cutover(&controller).await.ok();
+    }
+    to_the_end(&lab, then, &Fuse::at(again), &what).await;
+}
+
+/// How many points each of them passes in a move that nothing disturbs.
+async fn points() -> Vec<(&'static str, u32)> {
+    let lab = Lab::new(|_| 0).await;
+    let controller = Fuse::at(0);
+    lab.start(&controller).await.expect("it follows");
+    lab.cutover(&controller).await.expect("it moves");
+    let mut points: Vec<_> = lab.fuses.iter().map(|(name, fuse)| (*name, fuse.seen().len() as u32)).collect();
+    points.push(("controller", controller.seen().len() as u32));
+    points
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_dies_at_whatever_point_it_ends_moved_or_as_it_was() {
+    let points = points().await;
+    assert_eq!(points.len(), AGENTS.len() + 1);
+    let mut cases = Vec::new();
+    for (who, count) in points {
+        assert!(count > 10, "{who} passes {count} points");
+        for n in 1..=count {
+            cases.push((who, n, if n % 2 == 0 { Then::Resume } else { Then::GoBack }, 0));
+        }
+    }
+    println!("{} deaths", cases.len());
+    all(cases, 8, |(who, n, then, again)| story(who, n, then, again)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_controller_may_die_again_on_the_way_to_the_end() {
+    let points = points().await;
+    let mut cases = Vec::new();
+    for (who, count) in points {
+        for (at, n) in (1..=count).step_by(7).enumerate() {
+            let then = if at % 2 == 0 { Then::GoBack } else { Then::Resume };
+            cases.push((who, n, then, 1 + (at as u32 * 5) % 23));
+        }
+    }
+    println!("{} double deaths", cases.len());
+    all(cases, 8, |(who, n, then, again)| story(who, n, then, again)).await;
+}

@@ -1,0 +1,280 @@
+//! The pretend engine and router: the real traits over [`World`].
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use flytt_agent::{
+    change::{Backup, Block, Change, DataDir, File, RouteChange, RouteState, Verb},
+    engine::{Admission, Engine, Facts, Intent, Progress, Replication, Serving, statement},
+    router::Router,
+};
+use flytt_proto::{
+    failure::Failure,
+    name::{Lsn, Migration, Position},
+    v1,
+};
+use tokio::sync::mpsc;
+
+use super::world::{Side, World};
+
+#[derive(Clone, Debug)]
+pub struct FakeEngine {
+    pub world: World,
+    pub side: Side,
+    pub dir: PathBuf,
+}
+
+impl FakeEngine {
+    fn block(&self, migration: &Migration, purpose: &str, want: Option<&str>, had: Option<&str>) -> Change {
+        Change::Block(Block {
+            path: self.dir.join("hba"),
+            name: format!("flytt {migration} {purpose}"),
+            want: want.map(str::to_owned),
+            had: had.map(str::to_owned),
+        })
+    }
+
+    fn signal(&self, want: bool) -> Change {
+        let path = self.dir.join("data/standby.signal");
+        Change::File(File { path, want: want.then(String::new), had: (!want).then(String::new), mode: 0o600 })
+    }
+
+    fn object(&self, name: &str) -> Change {
+        statement(format!("create {name}"), format!("+{name}"), format!("-{name}"))
+    }
+}
+
+const REJECT: &str = "local all all reject\n";
+
+#[tonic::async_trait]
+impl Engine for FakeEngine {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn facts(&self) -> Result<Facts, Failure> {
+        let mut world = self.world.lock();
+        let db = world.db(self.side);
+        Ok(Facts {
+            serving: db.serving,
+            system: db.system.into(),
+            data_bytes: db.rows.len() as u64,
+            address: String::new(),
+            place: db.dir.display().to_string(),
+            detail: String::new(),
+        })
+    }
+
+    fn findings(&self, _source: &Facts, _target: &Facts, _check: &v1::Check) -> Vec<v1::Finding> {
+        Vec::new()
+    }
+
+    async fn obstacles(&self, _migration: &Migration, _ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn serving(&self) -> Result<Serving, Failure> {
+        Ok(self.world.lock().db(self.side).serving)
+    }
+
+    async fn position(&self) -> Result<Position, Failure> {
+        let mut world = self.world.lock();
+        world.replicate();
+        Ok(Position::Postgres(Lsn(world.db(self.side).rows.len() as u64)))
+    }
+
+    async fn replication(&self, _migration: &Migration) -> Result<Replication, Failure> {
+        let mut world = self.world.lock();
+        world.replicate();
+        let streaming = world.target.serving == Serving::Standby && world.source.objects.contains("slot");
+        Ok(Replication { streaming, ..Replication::default() })
+    }
+
+    async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
+        let data = self.dir.join("data");
+        Ok(match intent {
+            Intent::Admit { .. } => vec![
+                self.object("role"),
+                self.block(migration, "admit", Some("local replication repl scram\n"), None),
+                self.object("slot"),
+            ],
+            Intent::Seed(order) => vec![
+                Change::DataDir(DataDir { path: data.clone(), trash: self.dir.join(format!(".flytt-trash-{migration}")) }),
+                Change::Backup(Backup {
+                    into: data,
+                    host: String::new(),
+                    port: 0,
+                    role: String::new(),
+                    slot: "slot".into(),
+                    passfile: PathBuf::new(),
+                    tls: false,
+                    max_rate: 0,
+                    fast_checkpoint: true,
+                    expected_bytes: order.expected_bytes,
+                }),
+            ],
+            Intent::Follow(_) => vec![self.signal(true), Change::Server(Verb::Start)],
+            Intent::Ready => vec![Change::Server(Verb::Checkpoint)],
+            Intent::Gate => {
+                vec![self.block(migration, "gate", Some(REJECT), None), Change::Server(Verb::EndSessions { drain_ms: 0 })]
+            }
+            Intent::Fence { drain_ms } => vec![
+                self.block(migration, "fence", Some(REJECT), None),
+                Change::Server(Verb::EndSessions { drain_ms: *drain_ms }),
+            ],
+            Intent::Promote => vec![Change::Server(Verb::Promote)],
+            Intent::Burn => vec![Change::Server(Verb::Kill), self.signal(true)],
+            Intent::Surrender => vec![self.signal(true)],
+            Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
+            Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
+            Intent::Forget => Vec::new(),
+            Intent::Finish { role: v1::Role::Source } => vec![
+                self.block(migration, "fence", None, Some(REJECT)),
+                self.block(migration, "admit", None, None),
+            ],
+            Intent::Finish { .. } => vec![self.block(migration, "gate", None, None), statement("drop role", "-role", "")],
+        })
+    }
+
+    async fn final_position(&self, _migration: &Migration) -> Result<Position, Failure> {
+        self.position().await
+    }
+
+    async fn caught_up(&self, position: &Position) -> Result<Position, Failure> {
+        loop {
+            let now = self.position().await?;
+            if now.covers(position) == Some(true) {
+                return Ok(now);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn is_closed(&self, _migration: &Migration) -> Result<bool, Failure> {
+        Ok(self.world.lock().db(self.side).closed)
+    }
+
+    async fn proven_primary(&self, _migration: &Migration, fork: &Position) -> Result<Position, Failure> {
+        let position = self.position().await?;
+        let serving = self.serving().await?;
+        if serving == Serving::Writable && position.covers(fork) == Some(true) {
+            return Ok(position);
+        }
+        Err(Failure::unknown("NOT_PRIMARY", format!("the target is {serving:?} at {position}, before {fork}"), "look at it"))
+    }
+
+    async fn reached_through(&self, _migration: &Migration, _entrance: &str) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        match world.route {
+            RouteState::Target if world.db(self.side).accepts_writes() => Ok(()),
+            route => Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router")),
+        }
+    }
+
+    async fn credential(&self, _migration: &Migration) -> Result<String, Failure> {
+        Ok("SCRAM-SHA-256$verifier".into())
+    }
+
+    fn admits(&self, _migration: &Migration, _first_packet: &[u8]) -> Admission {
+        Admission::Yes
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+
+    async fn execute(&self, sql: &[String]) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        let objects = &mut world.db(self.side).objects;
+        for statement in sql {
+            match statement.split_at_checked(1) {
+                Some(("+", name)) => drop(objects.insert(name.into())),
+                Some(("-", name)) => drop(objects.remove(name)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn reload(&self) -> Result<(), Failure> {
+        self.world.lock().db(self.side).reload();
+        Ok(())
+    }
+
+    async fn tell(&self, _migration: &Migration, verb: &Verb) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        world.replicate();
+        let db = world.db(self.side);
+        match verb {
+            Verb::Start if db.serving == Serving::Down => db.start(),
+            Verb::Stop { .. } | Verb::Kill => db.serving = Serving::Down,
+            Verb::Promote if db.serving == Serving::Standby => {
+                db.serving = Serving::Writable;
+                db.timeline += 1;
+                let _ = std::fs::remove_file(db.signal());
+            }
+            Verb::Promote if db.serving == Serving::Down => {
+                return Err(Failure::unknown("DOWN", "the target is down", "start it"));
+            }
+            Verb::Start | Verb::Promote | Verb::Checkpoint | Verb::EndSessions { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn back_up(&self, backup: &Backup, _progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        if world.source.serving != Serving::Writable || !world.source.objects.contains("slot") {
+            return Err(Failure::unknown("NO_SOURCE", "the source does not answer", "look at it"));
+        }
+        world.target.rows = world.source.rows.clone();
+        flytt_proto::durable::write(&backup.into.join("PG_VERSION"), b"source", 0o600).expect("written");
+        Ok(())
+    }
+
+    async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
+        empty(&backup.into);
+        Ok(())
+    }
+}
+
+fn empty(path: &Path) {
+    let Ok(entries) = std::fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct FakeRouter {
+    pub world: World,
+}
+
+#[tonic::async_trait]
+impl Router for FakeRouter {
+    fn name(&self) -> &'static str {
+        "haproxy"
+    }
+
+    fn entrance(&self) -> &str {
+        "127.0.0.1:1"
+    }
+
+    async fn facts(&self) -> Result<String, Failure> {
+        Ok("{}".into())
+    }
+
+    async fn findings(&self, _route: &v1::Route, _lease_ms: u64) -> Result<Vec<v1::Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn state(&self, _route: &v1::Route) -> Result<RouteState, Failure> {
+        Ok(self.world.lock().route)
+    }
+
+    async fn route(&self, change: &RouteChange) -> Result<(), Failure> {
+        self.world.lock().route = change.to;
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! The Lab: real agents behind real mutual TLS, with real ledgers and files; a pretend database, router and clients.
+//!
+//! Agents are supervised as systemd would: one that dies at its fuse comes back, with the same state and a new process's
+//! memory.
+
+pub mod fake;
+pub mod world;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use fake::{FakeEngine, FakeRouter};
+use flytt::{
+    halt::Halt,
+    home::{Home, Host as Known},
+    session::Session,
+    verb::{self, Answer},
+    view::{Line, View},
+};
+use flytt_agent::{change::Hands, config::Config, host::Host, run::serve_host};
+use flytt_proto::{
+    fuse::Fuse,
+    identity::{self, Credentials},
+    name::{HostName, Migration},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use world::{Side, World};
+
+pub const SPEC: &str = r#"
+name   = "shop"
+engine = "postgres"
+
+[source]
+host = "db-old"
+[target]
+host = "db-new"
+
+[cutover]
+max_outage = "2s"
+drain      = "50ms"
+lease      = "1s"
+
+[[router]]
+kind    = "haproxy"
+host    = "lb-1"
+backend = "database_back"
+source  = "db_old"
+target  = "db_new"
+"#;
+
+/// Collects what the operator would see.
+#[derive(Debug, Default)]
+pub struct Seen(pub Vec<String>);
+
+impl View for Seen {
+    fn show(&mut self, line: Line<'_>) {
+        self.0.push(format!("{line:?}"));
+    }
+}
+
+#[derive(Debug)]
+pub struct Lab {
+    pub world: World,
+    pub spec: PathBuf,
+    pub home: PathBuf,
+    /// The fuses of the agents' first lives.
+    pub fuses: Vec<(&'static str, Fuse)>,
+    pub name: Migration,
+    load: JoinHandle<()>,
+    agents: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.load.abort();
+        for agent in &self.agents {
+            agent.abort();
+        }
+    }
+}
+
+pub const AGENTS: [&str; 3] = ["db-old", "db-new", "lb-1"];
+
+impl Lab {
+    /// With the fuse of each agent's first life: 0 = it lives.
+    pub async fn new(blow_at: impl Fn(&str) -> u32) -> Self {
+        flytt_proto::identity::install_provider();
+        let dir = tempfile::tempdir().expect("a directory");
+        let (home, world, stop) = (dir.path().join("home"), World::new(dir.path()), CancellationToken::new());
+        let operator = Home::init(&home, "lab".parse().expect("a name")).expect("founded");
+        let (mut agents, mut fuses) = (Vec::new(), Vec::new());
+        for name in AGENTS {
+            let host: HostName = name.parse().expect("a name");
+            let state = dir.path().join(format!("{name}-agent"));
+            enrol(&operator, &host, &state);
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound");
+            operator.add(&host, Known { address: address.to_string(), key: name.into() }).expect("added");
+            let fuse = Fuse::at(blow_at(name));
+            fuses.push((name, fuse.clone()));
+            let life = Life { name, address, state, runtime: dir.path().join(format!("{name}-run")), world: world.clone() };
+            agents.push(tokio::spawn(supervise(life, listener, fuse, stop.clone())));
+        }
+        let spec = dir.path().join("shop.toml");
+        flytt_proto::durable::write(&spec, SPEC.as_bytes(), 0o600).expect("written");
+        let load = world.load();
+        Self { world, spec, home, fuses, name: "shop".parse().expect("a name"), load, agents, stop, _dir: dir }
+    }
+
+    /// A controller that lives until its fuse.
+    pub fn session(&self, fuse: Fuse) -> Session {
+        let mut session = Session::open(&self.home, CancellationToken::new()).expect("opened");
+        session.fuse = fuse;
+        session
+    }
+
+    pub async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+        verb::start(&self.session(fuse.clone()), &self.spec, &mut Seen::default()).await
+    }
+
+    pub async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+        verb::cutover(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+    }
+
+    pub async fn resume(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+        verb::resume(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+    }
+
+    pub async fn rollback(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+        verb::rollback(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+    }
+
+    pub async fn finish(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+        verb::finish(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+    }
+
+    /// Nothing was lost and there were never two primaries; the one that is asked for accepts writes within the bound.
+    pub async fn holds(&self, side: Side, what: &str) {
+        let mut waited = 0;
+        loop {
+            {
+                let mut world = self.world.lock();
+                assert_eq!(world.violations, Vec::<String>::new(), "{what}");
+                let route_is_right = world.route == if side == Side::Source { flytt_agent::change::RouteState::Source } else { flytt_agent::change::RouteState::Target };
+                if world.db(side).accepts_writes() && route_is_right {
+                    assert_eq!(world.lost(side), Vec::<u64>::new(), "{what}");
+                    let other = if side == Side::Source { Side::Target } else { Side::Source };
+                    assert!(!world.db(other).accepts_writes(), "{what}: the other side accepts writes, too");
+                    return;
+                }
+            }
+            waited += 1;
+            assert!(waited < 1500, "{what}: {side:?} does not accept writes within 15 s: {:?}", self.world.lock());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The hosts are as they were before the move.
+    pub fn is_as_it_was(&self, what: &str) {
+        let world = self.world.lock();
+        for db in [&world.source, &world.target] {
+            assert!(db.objects.is_empty(), "{what}: left on {}: {:?}", db.system, db.objects);
+            let rules = std::fs::read_to_string(db.dir.join("hba")).expect("read");
+            assert_eq!(rules, "local all all trust\n", "{what}: left in the rules of {}", db.system);
+            let mut names: Vec<_> = std::fs::read_dir(&db.dir).expect("read").flatten().map(|e| e.file_name()).collect();
+            names.sort();
+            assert_eq!(names, ["data", "hba"], "{what}: left beside the data of {}", db.system);
+            let cluster = std::fs::read_to_string(db.dir.join("data/PG_VERSION")).expect("read");
+            assert_eq!(cluster, db.system, "{what}: whose cluster is it");
+            assert!(!db.signal().exists(), "{what}: standby.signal is left on {}", db.system);
+        }
+    }
+}
+
+fn enrol(home: &Home, host: &HostName, state: &Path) {
+    let key = identity::generate_key().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).expect("signed").pem().expect("PEM");
+    let certificate = home.authority().sign_agent(&request, host).expect("signed");
+    let credentials = Credentials::new(key, &certificate, home.authority().certificate_pem()).expect("they belong together");
+    flytt_proto::durable::directory(state, 0o700).expect("made");
+    credentials.save(&state.join("identity")).expect("saved");
+}
+
+#[derive(Clone, Debug)]
+struct Life {
+    name: &'static str,
+    address: SocketAddr,
+    state: PathBuf,
+    runtime: PathBuf,
+    world: World,
+}
+
+impl Life {
+    async fn host(&self, fuse: Fuse) -> Option<Arc<Host>> {
+        let side = match self.name {
+            "db-old" => Some(Side::Source),
+            "db-new" => Some(Side::Target),
+            _ => None,
+        };
+        let engine = side.map(|side| {
+            let dir = self.world.lock().db(side).dir.clone();
+            Arc::new(FakeEngine { world: self.world.clone(), side, dir }) as Arc<dyn flytt_agent::engine::Engine>
+        });
+        let router = match side {
+            Some(_) => None,
+            None => Some(Arc::new(FakeRouter { world: self.world.clone() }) as Arc<dyn flytt_agent::router::Router>),
+        };
+        let config = Config {
+            listen: self.address,
+            state: self.state.clone(),
+            runtime: self.runtime.clone(),
+            status: None,
+            agent_check: None,
+            may_replace_data: true,
+            guard_free_percent: 0,
+            postgres: None,
+            haproxy: None,
+        };
+        let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));
+        Host::open(config, credentials, Hands { engine, router, fuse }).await.ok()
+    }
+}
+
+/// Restarts the agent when it dies, until the Lab ends.
+async fn supervise(life: Life, listener: TcpListener, fuse: Fuse, stop: CancellationToken) {
+    let (mut listener, mut fuse) = (Some(listener), fuse);
+    while !stop.is_cancelled() {
+        let socket = match listener.take() {
+            Some(socket) => socket,
+            None => match TcpListener::bind(life.address).await {
+                Ok(socket) => socket,
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            },
+        };
+        // The ledger is let go of when the last task of the former life is gone.
+        let Some(host) = life.host(fuse.clone()).await else {
+            listener = Some(socket);
+            if fuse.is_blown() {
+                fuse = Fuse::default();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let served = serve_host(host.clone(), socket, stop.child_token());
+        tokio::select! {
+            _ = served => {}
+            () = fuse.blown() => host.close().await,
+        }
+        fuse = Fuse::default();
+        drop(host);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Several labs at a time, so that waiting is not idling.
+pub async fn all<T, F>(cases: Vec<T>, at_once: usize, run: impl Fn(T) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let room = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let mut tasks = Vec::new();
+    for case in cases {
+        let permit = room.clone().acquire_owned().await.expect("open");
+        let work = tokio::spawn(run(case));
+        let failures = failures.clone();
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = work.await {
+                let text = match error.try_into_panic() {
+                    Ok(panic) => panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into()),
+                    Err(error) => error.to_string(),
+                };
+                failures.lock().expect("no panic while held").push(text);
+            }
+            drop(permit);
+        }));
+    }
+    for task in tasks {
+        task.await.expect("it does not panic");
+    }
+    let failures = failures.lock().expect("no panic while held");
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}

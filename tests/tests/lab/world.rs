@@ -1,0 +1,153 @@
+//! Two pretend databases and a pretend router, whose state outlives the agents; and the clients that write through them.
+//!
+//! They are told what to do by the real changes: blocks and files are real files, and a start looks at `standby.signal`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use flytt_agent::{change::RouteState, engine::Serving};
+use tokio::task::JoinHandle;
+
+#[derive(Debug)]
+pub struct Db {
+    pub dir: PathBuf,
+    pub serving: Serving,
+    /// As of the last reload or start.
+    pub closed: bool,
+    pub rows: Vec<u64>,
+    pub objects: BTreeSet<String>,
+    pub timeline: u32,
+    /// This directory's own cluster, which a move must bring back when it is undone.
+    pub system: &'static str,
+}
+
+impl Db {
+    fn new(dir: PathBuf, serving: Serving, system: &'static str) -> Self {
+        fs::create_dir_all(dir.join("data")).expect("made");
+        put(&dir.join("data/PG_VERSION"), system);
+        put(&dir.join("hba"), "local all all trust\n");
+        Self { dir, serving, closed: false, rows: Vec::new(), objects: BTreeSet::new(), timeline: 1, system }
+    }
+
+    pub fn reload(&mut self) {
+        let rules = fs::read_to_string(self.dir.join("hba")).expect("read");
+        self.closed = rules.lines().any(|line| line == "local all all reject");
+    }
+
+    pub fn signal(&self) -> PathBuf {
+        self.dir.join("data/standby.signal")
+    }
+
+    pub fn start(&mut self) {
+        self.reload();
+        self.serving = if self.signal().exists() { Serving::Standby } else { Serving::Writable };
+    }
+
+    pub fn accepts_writes(&self) -> bool {
+        self.serving == Serving::Writable && !self.closed
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a pretend database's files need not last")]
+fn put(path: &Path, text: &str) {
+    fs::write(path, text).expect("written");
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub source: Db,
+    pub target: Db,
+    pub route: RouteState,
+    pub acknowledged: Vec<u64>,
+    pub violations: Vec<String>,
+    next: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct World(Arc<Mutex<State>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Target,
+}
+
+impl World {
+    pub fn new(dir: &Path) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            source: Db::new(dir.join("db-old"), Serving::Writable, "source"),
+            target: Db::new(dir.join("db-new"), Serving::Down, "target"),
+            route: RouteState::Source,
+            acknowledged: Vec::new(),
+            violations: Vec::new(),
+            next: 0,
+        })))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Clients that write all the time, through the router and directly; each write looks for two writable primaries.
+    pub fn load(&self) -> JoinHandle<()> {
+        let world = self.clone();
+        tokio::spawn(async move {
+            loop {
+                world.lock().tick();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    }
+}
+
+impl State {
+    pub fn db(&mut self, side: Side) -> &mut Db {
+        match side {
+            Side::Source => &mut self.source,
+            Side::Target => &mut self.target,
+        }
+    }
+
+    /// What the source has written arrives at a standby that has its slot.
+    pub fn replicate(&mut self) {
+        let streams = self.target.serving == Serving::Standby && self.source.serving == Serving::Writable;
+        if streams && self.source.objects.contains("slot") {
+            self.target.rows.clone_from(&self.source.rows);
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.source.accepts_writes() && self.target.accepts_writes() {
+            self.violations.push(format!("two writable primaries after {} writes", self.acknowledged.len()));
+        }
+        // Half of the clients bypass the router and know both addresses.
+        let routed = match self.route {
+            RouteState::Source => Some(Side::Source),
+            RouteState::Target => Some(Side::Target),
+            RouteState::Held | RouteState::Staged => None,
+        };
+        for side in routed.into_iter().chain([Side::Source, Side::Target]) {
+            self.next += 1;
+            let row = self.next;
+            let db = self.db(side);
+            if db.accepts_writes() {
+                db.rows.push(row);
+                self.acknowledged.push(row);
+            }
+        }
+    }
+
+    /// Every acknowledged write is on this side.
+    pub fn lost(&self, side: Side) -> Vec<u64> {
+        let rows: BTreeSet<_> = match side {
+            Side::Source => self.source.rows.iter().collect(),
+            Side::Target => self.target.rows.iter().collect(),
+        };
+        self.acknowledged.iter().filter(|row| !rows.contains(row)).copied().collect()
+    }
+}
