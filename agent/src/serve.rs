@@ -44,10 +44,8 @@ const CONTROL_MESSAGE: usize = 1 << 20;
 /// Longest frame of a link.
 const LINK_MESSAGE: usize = 4 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// After the services have been told to stop; then their connections are cut.
-const GRACE: Duration = Duration::from_secs(5);
 
-/// What strangers may use up.
+/// How long and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the TCP connection to the end of the TLS handshake.
@@ -56,11 +54,13 @@ pub struct Limits {
     pub total: usize,
     /// Of these from one address.
     pub per_peer: usize,
+    /// From the order to stop until what is still open is cut.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { handshake: Duration::from_secs(5), total: 64, per_peer: 8 }
+        Self { handshake: Duration::from_secs(5), total: 64, per_peer: 8, grace: Duration::from_secs(5) }
     }
 }
 
@@ -94,7 +94,7 @@ pub fn routes(observe: impl Observe, operate: impl Operate, link: impl Link, pee
         .add_service(PeerServer::new(peer).max_decoding_message_size(CONTROL_MESSAGE))
 }
 
-/// Serves until `stop`. Then nothing new is accepted, what runs may end by itself for five seconds, and the rest is cut.
+/// Serves until `stop`. Then nothing new is accepted, what runs may end by itself for a while, and the rest is cut.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
@@ -129,10 +129,11 @@ pub async fn serve(
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.clone().cancelled_owned());
     let hard_limit = async {
         stop.cancelled().await;
-        sleep(GRACE).await;
-        debug!("connections are still open after {} s: cut", GRACE.as_secs());
+        sleep(limits.grace).await;
+        debug!("connections are still open: cut");
         cut.cancel();
-        std::future::pending::<()>().await;
+        // Their tasks see it at once; a handler that never yields is not waited for.
+        sleep(limits.grace).await;
     };
     tokio::select! {
         outcome = server => outcome.map_err(|e| Failure::refused("SERVE_FAILED", e.to_string(), "see the agent's log")),

@@ -154,7 +154,10 @@ fn explain(address: &str, error: &io::Error) -> Failure {
     }
     if let TlsError::AlertReceived(alert) = tls {
         let (code, remedy) = match alert {
-            AlertDescription::UnknownCA => ("WRONG_AUTHORITY", "use the directory of the deployment to which that host belongs"),
+            // The second where two authorities bear the same name.
+            AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+                ("WRONG_AUTHORITY", "use the directory of the deployment to which that host belongs")
+            }
             AlertDescription::CertificateExpired => ("CERTIFICATE_EXPIRED", "compare the clocks of both hosts, then try again"),
             _ => ("CERTIFICATE_REFUSED", "see the agent's log, and compare the clocks of both hosts"),
         };
