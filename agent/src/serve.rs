@@ -14,7 +14,7 @@ use std::{
 use flytt_proto::{
     code,
     failure::Failure,
-    identity::Identity,
+    identity::{Credentials, Identity},
     v1::{
         link_server::{Link, LinkServer},
         observe_server::{Observe, ObserveServer},
@@ -38,6 +38,8 @@ use tonic::{
     transport::{Server, server::Connected},
 };
 use tracing::{debug, warn};
+
+use crate::access;
 
 /// Longest message of a call that orders or asks.
 const CONTROL_MESSAGE: usize = 1 << 20;
@@ -86,16 +88,40 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// The services of a host that has joined, each with the limit of its messages.
-pub fn routes(observe: impl Observe, operate: impl Operate, link: impl Link, peer: impl Peer) -> Routes {
-    Routes::new(ObserveServer::new(observe).max_decoding_message_size(CONTROL_MESSAGE))
-        .add_service(OperateServer::new(operate).max_decoding_message_size(CONTROL_MESSAGE))
-        .add_service(LinkServer::new(link).max_decoding_message_size(LINK_MESSAGE))
-        .add_service(PeerServer::new(peer).max_decoding_message_size(CONTROL_MESSAGE))
+/// The services of a host that has joined.
+#[derive(Debug)]
+pub struct Services<O, P, L, E> {
+    pub observe: ObserveServer<O>,
+    pub operate: OperateServer<P>,
+    pub link: LinkServer<L>,
+    pub peer: PeerServer<E>,
 }
 
-/// Serves until `stop`. Then nothing new is accepted, what runs may end by itself for a while, and the rest is cut.
-pub async fn serve(
+impl<O: Observe, P: Operate, L: Link, E: Peer> Services<O, P, L, E> {
+    /// Each with the limit of its messages.
+    fn routes(self) -> Routes {
+        Routes::new(self.observe.max_decoding_message_size(CONTROL_MESSAGE))
+            .add_service(self.operate.max_decoding_message_size(CONTROL_MESSAGE))
+            .add_service(self.link.max_decoding_message_size(LINK_MESSAGE))
+            .add_service(self.peer.max_decoding_message_size(CONTROL_MESSAGE))
+    }
+}
+
+/// Serves the deployment's own, each as far as the table of `access` allows, until `stop`.
+pub async fn serve<O: Observe, P: Operate, L: Link, E: Peer>(
+    listener: TcpListener,
+    credentials: &Credentials,
+    services: Services<O, P, L, E>,
+    stop: CancellationToken,
+    grace: Duration,
+) -> Result<(), Failure> {
+    let routes = access::guard(services.routes(), credentials.identity().deployment.clone());
+    serve_routes(listener, credentials.server_config(), routes, Limits { grace, ..Limits::default() }, stop).await
+}
+
+/// Serves whatever `routes` allow, until `stop`. Then nothing new is accepted, what runs may end by itself for a while, and the
+/// rest is cut.
+pub async fn serve_routes(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     routes: Routes,

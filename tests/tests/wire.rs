@@ -1,4 +1,5 @@
 //! Enrolment, from the code on the host's terminal to the first call under the new identity: both sides for real.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
@@ -8,8 +9,8 @@ use flytt::{
 };
 use flytt_agent::{
     config::Config,
-    join::{identity_directory, join},
-    serve::{Limits, serve},
+    join::{identity_directory, join, join_on},
+    serve::{Limits, serve_routes},
 };
 use flytt_proto::{
     code::{Claim, Code},
@@ -53,11 +54,14 @@ fn config(state: &Path) -> Arc<Config> {
 impl Joining {
     async fn begin(config: Arc<Config>, lifetime: Duration, again: bool) -> Self {
         let (show, shown) = tokio::sync::oneshot::channel();
+        let listener = TcpListener::bind(config.listen).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
         let its = Arc::clone(&config);
-        let task = tokio::spawn(async move {
-            join(&its, lifetime, again, move |code, address| drop(show.send((code.clone(), address.to_string())))).await
-        });
-        let (code, address) = shown.await.expect("the code is shown");
+        let task =
+            tokio::spawn(
+                async move { join_on(listener, &its, lifetime, again, move |code| drop(show.send(code.clone()))).await },
+            );
+        let code = shown.await.expect("the code is shown");
         Self { config, code, address, task }
     }
 
@@ -94,7 +98,7 @@ async fn serving(config: &Config) -> (String, JoinHandle<Result<(), Failure>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let routes = flytt_agent::access::guard(Routes::default(), credentials.identity().deployment.clone());
-    let served = serve(listener, credentials.server_config(), routes, Limits::default(), Default::default());
+    let served = serve_routes(listener, credentials.server_config(), routes, Limits::default(), Default::default());
     (address, tokio::spawn(served))
 }
 
@@ -197,7 +201,7 @@ async fn joining_again_is_asked_for_and_keeps_the_old_identity_until_the_new_one
     let held = || Credentials::load(&identity_directory(&host.config)).unwrap().fingerprint();
     let first = held();
 
-    let refused = join(&host.config, LONG, false, |_, _| panic!("no code is shown")).await.unwrap_err();
+    let refused = join(&host.config, LONG, false, |_| panic!("no code is shown")).await.unwrap_err();
     assert_eq!(refused.code, "ALREADY_JOINED");
     let mut in_vain = Joining::begin(Arc::clone(&host.config), Duration::from_millis(100), true).await;
     in_vain.end().await.unwrap_err();

@@ -127,7 +127,7 @@ async fn no_session_is_resumed() {
     lax.send_tls13_tickets = 2;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let task = tokio::spawn(serve(listener, Arc::new(lax), Routes::default(), generous(), stop.clone()));
+    let task = tokio::spawn(serve_routes(listener, Arc::new(lax), Routes::default(), generous(), stop.clone()));
     let agent = Agent { address, reached: Arc::default(), stop, task };
     assert_eq!(second_handshake(&agent, &operator).await, HandshakeKind::Resumed);
 }

@@ -1,4 +1,5 @@
 //! The agent's door over real TLS: who gets in, who may call what, what strangers can use up.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod access;
 mod door;
@@ -16,7 +17,7 @@ use std::{
 use axum::{body::Body, extract::Request, response::Response};
 use flytt_agent::{
     access::guard,
-    serve::{Caller, Limits, serve},
+    serve::{Caller, Limits, serve_routes},
 };
 use flytt_proto::{
     failure::Failure,
@@ -117,7 +118,7 @@ impl Deployment {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = guard(services, "test".parse().unwrap());
-        let task = tokio::spawn(serve(listener, credentials.server_config(), routes, limits, stop.clone()));
+        let task = tokio::spawn(serve_routes(listener, credentials.server_config(), routes, limits, stop.clone()));
         Agent { address, reached, stop, task }
     }
 }
