@@ -1,7 +1,12 @@
 //! Enrolment, from the code on the host's terminal to the first call under the new identity: both sides for real.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use flytt::{
     enrol::add_host,
@@ -15,7 +20,7 @@ use flytt_agent::{
 use flytt_proto::{
     code::{Claim, Code},
     failure::Failure,
-    identity::{self, Credentials, Identity, OPERATOR_LIFETIME},
+    identity::{self, Credentials, Identity},
     v1::{AskRequest, FactsRequest, InstallRequest, enrol_client::EnrolClient, observe_client::ObserveClient},
 };
 use tokio::{
@@ -192,6 +197,26 @@ async fn somebody_else_at_the_address_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn who_shows_the_hosts_certificate_without_its_key_is_not_believed() {
+    let ours = tempfile::tempdir().unwrap();
+    let home = home(&ours);
+    let (key, stolen) = (identity::generate_key().unwrap(), identity::generate_key().unwrap());
+    let certificate = identity::self_signed(&key).unwrap();
+    let code = Code::generate(identity::pin_of_certificate(&certificate).unwrap()).unwrap();
+    let pair = rustls::pki_types::PrivateKeyDer::Pkcs8(stolen.serialize_der().into());
+    let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&pair).unwrap();
+    let mut tls = identity::enrolment_config(&key, &certificate).unwrap();
+    let shown = rustls::sign::CertifiedKey::new(vec![certificate], signer);
+    tls.cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(shown));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let imposter = tokio::spawn(serve_routes(listener, Arc::new(tls), Routes::default(), Limits::default(), Default::default()));
+    let failure = add_host(home.authority(), &"db-1".parse().unwrap(), &address, &code).await.unwrap_err();
+    assert!(failure.sentence.contains("BadSignature"), "{failure}");
+    imposter.abort();
+}
+
+#[tokio::test]
 async fn joining_again_is_asked_for_and_keeps_the_old_identity_until_the_new_one_is_whole() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let home = home(&ours);
@@ -271,13 +296,18 @@ async fn a_host_takes_no_certificate_but_its_own() {
     let key = identity::generate_key().unwrap();
     let other_request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     let for_another_key = authority.sign_agent(&other_request, &name).unwrap();
-    let place = home.path().join("operator");
-    home.authority().issue_operator(&name, OPERATOR_LIFETIME).unwrap().save(&place).unwrap();
-    let operators = std::fs::read_to_string(place.join("cert.pem")).unwrap();
     let ca = authority.certificate_pem();
+    let ca_key = identity::load_key(&home.path().join("ca/key.pem")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(ca, ca_key).unwrap();
+    let mut asked = rcgen::CertificateSigningRequestParams::from_pem(&request).unwrap();
+    let uri = "spiffe://flytt/test/operator/db-1".try_into().unwrap();
+    asked.params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    asked.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    (asked.params.not_before, asked.params.not_after) = (SystemTime::now().into(), (SystemTime::now() + LONG).into());
+    let operators = asked.signed_by(&issuer).unwrap().pem();
     for (why, certificate, authority) in [
         ("another key", for_another_key.as_str(), ca),
-        ("an operator's", &operators, ca),
+        ("an operator's, for the right key", &operators, ca),
         ("another authority", &good, foreign.authority().certificate_pem()),
         ("not a certificate", "", ca),
         ("no authority", &good, ""),

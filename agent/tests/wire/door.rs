@@ -164,3 +164,25 @@ async fn an_aborted_server_leaves_no_connection_behind() {
     let _ = timeout(limit, stream.read_to_end(&mut rest)).await.expect("an established connection is cut");
     assert_eq!(read_out(&mut silent).await, b"", "so is one in its handshake");
 }
+
+#[tokio::test]
+async fn a_channel_comes_back_to_the_same_agent_and_to_no_other() {
+    let ours = Deployment::new();
+    let mut agent = ours.open(generous()).await;
+    let mut channel = agent.dial(&ours.operator()).await.unwrap();
+    assert_eq!(call(&mut channel, "/flytt.v1.Observe/Facts").await.unwrap(), 0);
+    let stopped = async |agent: &mut Agent| {
+        agent.stop.cancel();
+        timeout(Duration::from_secs(10), &mut agent.task).await.expect("it stops").unwrap().unwrap();
+    };
+    stopped(&mut agent).await;
+    let mut other = ours.open_at(agent.address, &ours.agent("db-2"), generous()).await;
+    for _ in 0..3 {
+        assert!(call(&mut channel, "/flytt.v1.Observe/Facts").await.is_err());
+    }
+    assert_eq!(other.reached(), 0);
+    stopped(&mut other).await;
+    let same = ours.open_at(agent.address, &ours.agent("db-1"), generous()).await;
+    soon("the channel is connected again", async || call(&mut channel, "/flytt.v1.Observe/Facts").await.ok()).await;
+    assert!(same.reached() > 0);
+}

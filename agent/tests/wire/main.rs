@@ -99,6 +99,10 @@ impl Deployment {
     }
 
     async fn open_as(&self, credentials: &Credentials, limits: Limits) -> Agent {
+        self.open_at("127.0.0.1:0".parse().unwrap(), credentials, limits).await
+    }
+
+    async fn open_at(&self, listen: SocketAddr, credentials: &Credentials, limits: Limits) -> Agent {
         let reached = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reached);
         let answer = move |request: Request| {
@@ -114,7 +118,7 @@ impl Deployment {
             }
         };
         let services = Routes::from(axum::Router::new().fallback(answer));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let routes = guard(services, "test".parse().unwrap());
