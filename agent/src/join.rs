@@ -21,7 +21,7 @@ use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    serve::{Limits, serve},
+    serve::{Limits, serve_routes},
     service::enrol::Enrolment,
 };
 
@@ -35,27 +35,30 @@ pub fn identity_directory(config: &Config) -> PathBuf {
     config.state.join("identity")
 }
 
-/// Waits for a controller to enrol this host. `show` is given the code, and the address that listens. With `again` the identity
-/// that the host has is replaced, and kept until the new one is complete.
-pub async fn join(
+/// Waits for a controller to enrol this host; `show` is given the code. With `again` the identity that the host has is replaced,
+/// and kept until the new one is complete.
+pub async fn join(config: &Config, lifetime: Duration, again: bool, show: impl FnOnce(&Code)) -> Result<Identity, Failure> {
+    // The port first: while the agent runs, nothing is touched.
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| {
+        let sentence = format!("{} cannot be opened: {e}", config.listen);
+        Failure::refused("PORT_TAKEN", sentence, "stop the agent while it joins, or correct `listen` in agent.toml")
+    })?;
+    join_on(listener, config, lifetime, again, show).await
+}
+
+/// [`join`] on a bound socket.
+pub async fn join_on(
+    listener: TcpListener,
     config: &Config,
     lifetime: Duration,
     again: bool,
-    show: impl FnOnce(&Code, std::net::SocketAddr),
+    show: impl FnOnce(&Code),
 ) -> Result<Identity, Failure> {
     let place = identity_directory(config);
     if place.exists() && !again {
         let sentence = format!("this host has joined already: its identity is in {}", place.display());
         return Err(Failure::refused("ALREADY_JOINED", sentence, "use --again to give it a new one"));
     }
-    // The port first: when the agent runs, nothing is touched.
-    let listen = |e: std::io::Error| {
-        let sentence = format!("{} cannot be opened: {e}", config.listen);
-        Failure::refused("PORT_TAKEN", sentence, "stop the agent while it joins, or correct `listen` in agent.toml")
-    };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-
     let staging = Staging::create(&config.state)?;
     let key = identity::generate_key()?;
     identity::save_key(&staging.path.join("key.pem"), &key)?;
@@ -65,7 +68,7 @@ pub async fn join(
     let request = rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
     let request = request.map_err(|e| Failure::refused("KEY_FAILED", e.to_string(), "try again"))?;
 
-    show(&code, address);
+    show(&code);
     let ended = CancellationToken::new();
     let install = Box::new(move |certificate: &str, authority: &str| staging.install(certificate, authority, &place));
     let enrolment = Arc::new(Enrolment::new(code, request, install, ended.clone()));
@@ -76,7 +79,7 @@ pub async fn join(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        served = serve(listener, Arc::new(tls), Routes::new(service), Limits::default(), ended.clone()) => served?,
+        served = serve_routes(listener, Arc::new(tls), Routes::new(service), Limits::default(), ended.clone()) => served?,
         () = expiry => {}
     }
     let sentence = format!("nobody has enrolled this host within {} s", lifetime.as_secs());

@@ -14,7 +14,7 @@ use std::{
 use flytt_proto::{
     code,
     failure::Failure,
-    identity::Identity,
+    identity::{Credentials, Identity},
     v1::{
         link_server::{Link, LinkServer},
         observe_server::{Observe, ObserveServer},
@@ -39,15 +39,15 @@ use tonic::{
 };
 use tracing::{debug, warn};
 
+use crate::access;
+
 /// Longest message of a call that orders or asks.
 const CONTROL_MESSAGE: usize = 1 << 20;
 /// Longest frame of a link.
 const LINK_MESSAGE: usize = 4 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// After the services have been told to stop; then their connections are cut.
-const GRACE: Duration = Duration::from_secs(5);
 
-/// What strangers may use up.
+/// How long and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the TCP connection to the end of the TLS handshake.
@@ -56,11 +56,13 @@ pub struct Limits {
     pub total: usize,
     /// Of these from one address.
     pub per_peer: usize,
+    /// From the order to stop until what is still open is cut.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { handshake: Duration::from_secs(5), total: 64, per_peer: 8 }
+        Self { handshake: Duration::from_secs(5), total: 64, per_peer: 8, grace: Duration::from_secs(5) }
     }
 }
 
@@ -86,16 +88,40 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// The services of a host that has joined, each with the limit of its messages.
-pub fn routes(observe: impl Observe, operate: impl Operate, link: impl Link, peer: impl Peer) -> Routes {
-    Routes::new(ObserveServer::new(observe).max_decoding_message_size(CONTROL_MESSAGE))
-        .add_service(OperateServer::new(operate).max_decoding_message_size(CONTROL_MESSAGE))
-        .add_service(LinkServer::new(link).max_decoding_message_size(LINK_MESSAGE))
-        .add_service(PeerServer::new(peer).max_decoding_message_size(CONTROL_MESSAGE))
+/// The services of a host that has joined.
+#[derive(Debug)]
+pub struct Services<O, P, L, E> {
+    pub observe: ObserveServer<O>,
+    pub operate: OperateServer<P>,
+    pub link: LinkServer<L>,
+    pub peer: PeerServer<E>,
 }
 
-/// Serves until `stop`. Then nothing new is accepted, what runs may end by itself for five seconds, and the rest is cut.
-pub async fn serve(
+impl<O: Observe, P: Operate, L: Link, E: Peer> Services<O, P, L, E> {
+    /// Each with the limit of its messages.
+    fn routes(self) -> Routes {
+        Routes::new(self.observe.max_decoding_message_size(CONTROL_MESSAGE))
+            .add_service(self.operate.max_decoding_message_size(CONTROL_MESSAGE))
+            .add_service(self.link.max_decoding_message_size(LINK_MESSAGE))
+            .add_service(self.peer.max_decoding_message_size(CONTROL_MESSAGE))
+    }
+}
+
+/// Serves the deployment's own, each as far as the table of `access` allows, until `stop`.
+pub async fn serve<O: Observe, P: Operate, L: Link, E: Peer>(
+    listener: TcpListener,
+    credentials: &Credentials,
+    services: Services<O, P, L, E>,
+    stop: CancellationToken,
+    grace: Duration,
+) -> Result<(), Failure> {
+    let routes = access::guard(services.routes(), credentials.identity().deployment.clone());
+    serve_routes(listener, credentials.server_config(), routes, Limits { grace, ..Limits::default() }, stop).await
+}
+
+/// Serves whatever `routes` allow, until `stop`. Then nothing new is accepted, what runs may end by itself for a while, and the
+/// rest is cut.
+pub async fn serve_routes(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     routes: Routes,
@@ -129,10 +155,11 @@ pub async fn serve(
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.clone().cancelled_owned());
     let hard_limit = async {
         stop.cancelled().await;
-        sleep(GRACE).await;
-        debug!("connections are still open after {} s: cut", GRACE.as_secs());
+        sleep(limits.grace).await;
+        debug!("connections are still open: cut");
         cut.cancel();
-        std::future::pending::<()>().await;
+        // Their tasks see it at once; a handler that never yields is not waited for.
+        sleep(limits.grace).await;
     };
     tokio::select! {
         outcome = server => outcome.map_err(|e| Failure::refused("SERVE_FAILED", e.to_string(), "see the agent's log")),

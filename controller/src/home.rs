@@ -203,3 +203,122 @@ fn disk(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     let shown = path.display().to_string();
     move |error| failed(&format!("{shown} cannot be used: {error}"), "see that it is ours and has room")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn founded() -> (tempfile::TempDir, Home) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::init(&directory.path().join("a/b"), "test".parse().unwrap()).unwrap();
+        (directory, home)
+    }
+
+    fn host(address: &str) -> Host {
+        Host { address: address.into(), key: "ab".repeat(32) }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_deployment_is_founded_once() {
+        let (_directory, home) = founded();
+        assert_eq!((mode(home.path()), mode(&home.path().join("ca/key.pem"))), (0o700, 0o600));
+        home.add(&"db-1".parse().unwrap(), host("a:1")).unwrap();
+        let again = Home::init(home.path(), "other".parse().unwrap()).unwrap_err();
+        assert_eq!(again.code, "HOME_OCCUPIED");
+        assert!(again.sentence.contains("deployment test with 1 hosts"), "{again}");
+        let loaded = Home::load(home.path()).unwrap();
+        assert_eq!(loaded.authority().certificate_pem(), home.authority().certificate_pem());
+    }
+
+    #[test]
+    fn an_init_that_was_killed_is_no_obstacle_but_a_broken_authority_is() {
+        let (_directory, home) = founded();
+        let other = home.path().join("other");
+        std::fs::DirBuilder::new().mode(0o700).create(&other).unwrap();
+        Authority::create(&other.join("ca.new"), "half".parse().unwrap()).unwrap();
+        assert_eq!(Home::init(&other, "whole".parse().unwrap()).unwrap().authority().deployment().as_str(), "whole");
+        durable::remove(&other.join("ca/cert.pem")).unwrap();
+        assert_eq!(Home::init(&other, "new".parse().unwrap()).unwrap_err().code, "HOME_OCCUPIED");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_enter_is_refused() {
+        let (_directory, home) = founded();
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(Home::load(home.path()).unwrap_err().code, "HOME_EXPOSED");
+        assert_eq!(Home::load(&home.path().join("none")).unwrap_err().code, "HOME_UNUSABLE");
+    }
+
+    #[test]
+    fn hosts_are_kept_by_name() {
+        let (_directory, home) = founded();
+        let (one, two) = ("db-1".parse().unwrap(), "db-2".parse().unwrap());
+        assert!(home.hosts().unwrap().is_empty());
+        home.add(&one, host("a:1")).unwrap();
+        home.add(&two, host("b:1")).unwrap();
+        assert_eq!(home.add(&one, host("c:1")).unwrap_err().code, "HOST_KNOWN");
+        let again = Home::load(home.path()).unwrap();
+        assert_eq!(again.hosts().unwrap(), BTreeMap::from([(one.clone(), host("a:1")), (two.clone(), host("b:1"))]));
+        assert_eq!(again.remove(&one).unwrap(), host("a:1"));
+        assert_eq!(again.remove(&one).unwrap_err().code, "HOST_UNKNOWN");
+        assert_eq!(home.host(&one).unwrap_err().code, "HOST_UNKNOWN");
+        assert_eq!(home.host(&two).unwrap(), host("b:1"));
+    }
+
+    #[test]
+    fn hosts_added_at_the_same_time_are_all_kept() {
+        let (_directory, home) = founded();
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let home = &home;
+                scope.spawn(move || home.add(&format!("db-{n}").parse().unwrap(), host("a:1")).unwrap());
+            }
+        });
+        assert_eq!(home.hosts().unwrap().len(), 8);
+    }
+
+    #[test]
+    fn a_damaged_list_is_said_and_not_overwritten() {
+        let (_directory, home) = founded();
+        let path = home.path().join("hosts.toml");
+        for bad in ["[hosts.db-1]\naddress = 1", "[hosts.DB]\naddress = \"a\"\nkey = \"b\"", "extra = 1"] {
+            durable::write(&path, bad.as_bytes(), 0o600).unwrap();
+            assert_eq!(home.add(&"db-2".parse().unwrap(), host("a:1")).unwrap_err().code, "HOME_UNUSABLE", "{bad}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), bad);
+        }
+    }
+
+    #[test]
+    fn the_operators_certificate_is_kept_while_it_is_fresh_and_replaced_when_it_is_not() {
+        let (_directory, home) = founded();
+        let first = home.credentials().unwrap().fingerprint();
+        assert_eq!(home.credentials().unwrap().fingerprint(), first);
+        let place = home.path().join("operator");
+        let replaced = |what: &str| {
+            let before = Credentials::load(&place).map(|held| held.fingerprint()).unwrap_or_default();
+            let after = home.credentials().unwrap();
+            assert_ne!(after.fingerprint(), before, "{what}");
+            assert!(after.life_left() > 0.9);
+        };
+        // Ten minutes of its life lie before its making.
+        let old = home.authority().issue_operator(&operator(), Duration::from_secs(240)).unwrap();
+        old.save(&place).unwrap();
+        replaced("less than a third left");
+        let enough = home.authority().issue_operator(&operator(), Duration::from_secs(360)).unwrap();
+        enough.save(&place).unwrap();
+        assert_eq!(home.credentials().unwrap().fingerprint(), enough.fingerprint(), "more than a third left");
+        durable::write(&place.join("cert.pem"), b"half", 0o644).unwrap();
+        replaced("half-written");
+        let other = Home::init(&home.path().join("other"), "test".parse().unwrap()).unwrap();
+        other.credentials().unwrap().save(&place).unwrap();
+        replaced("of another authority");
+        std::fs::set_permissions(place.join("key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(home.credentials().unwrap_err().code, "KEY_EXPOSED");
+    }
+}

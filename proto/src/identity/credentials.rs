@@ -95,6 +95,16 @@ impl Credentials {
         self.key.sign(message).expect("Ed25519 signs any message")
     }
 
+    /// [`verify_signed`], for signers of our own deployment.
+    pub fn verify_signed(&self, certificate: &[u8], message: &[u8], signature: &[u8]) -> Result<Identity, Failure> {
+        let signer = verify_signed(&self.authority, certificate, message, signature)?;
+        if signer.deployment == self.identity.deployment {
+            return Ok(signer);
+        }
+        let sentence = format!("{signer} belongs to another deployment");
+        Err(Failure::refused("CERTIFICATE_REFUSED", sentence, "use an artefact of this deployment"))
+    }
+
     /// How long the certificate is still valid, as a share of its whole life: 1 = fresh, 0 = expired.
     pub fn life_left(&self) -> f64 {
         let whole = self.validity.1.duration_since(self.validity.0).unwrap_or(Duration::ZERO);

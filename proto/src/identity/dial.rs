@@ -120,12 +120,12 @@ pub async fn handshake(config: Arc<ClientConfig>, name: ServerName<'static>, add
 fn explain(address: &str, error: &io::Error) -> Failure {
     let why = chain(error);
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) else {
-        let remedy = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "start the agent there, or correct the address",
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-                "see the agent's log: it takes a limited number of connections from one address"
-            }
-            _ => "check the address, the network and its filters, and that the agent runs",
+        let remedy = if error.kind() == io::ErrorKind::ConnectionRefused {
+            "start the agent there, or correct the address"
+        } else if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
+            "see the agent's log: it takes a limited number of connections from one address"
+        } else {
+            "check the address, the network and its filters, and that the agent runs"
         };
         return Failure::refused("UNREACHABLE", format!("{address} cannot be reached: {why}"), remedy);
     };
@@ -153,10 +153,13 @@ fn explain(address: &str, error: &io::Error) -> Failure {
         }
     }
     if let TlsError::AlertReceived(alert) = tls {
-        let (code, remedy) = match alert {
-            AlertDescription::UnknownCA => ("WRONG_AUTHORITY", "use the directory of the deployment to which that host belongs"),
-            AlertDescription::CertificateExpired => ("CERTIFICATE_EXPIRED", "compare the clocks of both hosts, then try again"),
-            _ => ("CERTIFICATE_REFUSED", "see the agent's log, and compare the clocks of both hosts"),
+        // A failed decryption is what comes of two authorities that bear the same name.
+        let (code, remedy) = if matches!(alert, AlertDescription::UnknownCA | AlertDescription::DecryptError) {
+            ("WRONG_AUTHORITY", "use the directory of the deployment to which that host belongs")
+        } else if *alert == AlertDescription::CertificateExpired {
+            ("CERTIFICATE_EXPIRED", "compare the clocks of both hosts, then try again")
+        } else {
+            ("CERTIFICATE_REFUSED", "see the agent's log, and compare the clocks of both hosts")
         };
         return Failure::refused(code, format!("{address} refuses our certificate: {why}"), remedy);
     }

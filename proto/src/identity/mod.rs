@@ -116,7 +116,7 @@ pub fn certificate_from_pem(pem: &str) -> Result<CertificateDer<'static>, Failur
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Failure> {
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err(invalid("the certificate cannot be read")),
     }
 }

@@ -41,9 +41,18 @@ pub async fn dial_pinned(pin: Pin, address: &str, authority: &[u8]) -> Result<(C
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(format!("enrol.{DOMAIN}")).expect("a constant DNS name");
-    let stream = dial::handshake(Arc::new(config), name, address).await?;
+    let stream = dial::handshake(Arc::new(config), name, address).await.map_err(|failure| match failure.code.as_str() {
+        // The right key, but it asks for a certificate: it has been enrolled with this very code.
+        "CERTIFICATE_REFUSED" => already_enrolled(address),
+        _ => failure,
+    })?;
     let exporter = exporter(stream.get_ref().1)?;
     Ok((dial::channel_over(stream).await?, exporter))
+}
+
+fn already_enrolled(host: &str) -> Failure {
+    let remedy = "if it is to get a new identity, stop its agent and run `flytt-agent join --again` there";
+    Failure::refused("ALREADY_ENROLLED", format!("{host} has joined already"), remedy)
 }
 
 /// Somebody else than the host that showed the code; kept in rustls' error so that [`dial::handshake`] can say it.
@@ -71,11 +80,7 @@ impl ServerCertVerifier for PinVerifier {
             return Ok(ServerCertVerified::assertion());
         }
         let failure = match verify_certificate(&self.authority, certificate) {
-            Ok(identity) => Failure::refused(
-                "ALREADY_ENROLLED",
-                format!("{} has joined this deployment already", identity.host),
-                "if it is to get a new identity, stop its agent and run `flytt-agent join --again` there",
-            ),
+            Ok(identity) => already_enrolled(identity.host.as_str()),
             Err(_) => Failure::refused(
                 "PIN_MISMATCH",
                 "who answers at this address is not the host that showed the code",

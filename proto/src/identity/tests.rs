@@ -131,7 +131,8 @@ fn a_certificate_of_another_key_makes_no_credentials() {
     let authority = authority(&home.path().join("ca"));
     let certificate = authority.sign_agent(&request(&generate_key().unwrap()), &"db-1".parse().unwrap()).unwrap();
     let stranger = generate_key().unwrap();
-    assert_eq!(Credentials::new(stranger, &certificate, authority.certificate_pem()).unwrap_err().code, "IDENTITY_INVALID");
+    let failure = Credentials::new(stranger, &certificate, authority.certificate_pem()).unwrap_err();
+    assert_eq!(failure.sentence, "the certificate belongs to another key");
 }
 
 #[test]
@@ -151,6 +152,23 @@ fn a_signature_names_its_signer_or_nobody() {
     assert_eq!(code(verify_signed(ca, stranger.certificate(), b"permit", &foreign_signature)), "CERTIFICATE_REFUSED");
     assert_eq!(code(verify_signed(ca, ca, b"permit", &signature)), "CERTIFICATE_REFUSED");
     assert_eq!(code(verify_signed(ca, b"", b"permit", &signature)), "CERTIFICATE_REFUSED");
+}
+
+#[test]
+fn a_signer_of_another_deployment_under_the_same_authority_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join("ca");
+    let ours = authority(&place);
+    let issuer = rcgen::Issuer::from_ca_cert_pem(ours.certificate_pem(), load_key(&place.join("key.pem")).unwrap()).unwrap();
+    let key = generate_key().unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI("spiffe://flytt/other/agent/db-1".try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    let (other, own) = (Credentials::new(key, &certificate, ours.certificate_pem()).unwrap(), agent(&ours, "db-1"));
+    let check = |signer: &Credentials| operator(&ours).verify_signed(signer.certificate(), b"x", &signer.sign(b"x"));
+    assert_eq!(check(&own).unwrap(), *own.identity());
+    assert_eq!(check(&other).unwrap_err().code, "CERTIFICATE_REFUSED");
 }
 
 #[test]
