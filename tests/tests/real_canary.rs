@@ -51,7 +51,7 @@ async fn pause(ms: u64) {
 async fn recovered(canary: &Canary) {
     let before = canary.pulse().acknowledged;
     for _ in 0..1500 {
-        if canary.pulse().acknowledged > before + 20 {
+        if canary.pulse().acknowledged > before + 100 {
             return;
         }
         pause(20).await;

@@ -18,7 +18,7 @@ const STAND_IN: &str = r#"#!/usr/bin/perl
 use strict; use warnings; use IO::Socket::INET; use IO::Select;
 my ($config, $verb) = @ARGV[1, 2];
 open(my $file, '<', $config) or die "$config: $!";
-my %is; while (<$file>) { $is{$1} = $2 if /^(\w+) = "?([^"]*)"?$/ }
+my %is; while (<$file>) { chomp; $is{$1} = $2 if /^(\w+) = "?([^"]*)"?$/ }
 my $enrolled = "$is{state}/enrolled";
 if ($verb eq 'join') {
     $| = 1; print "waiting for enrolment\ncode: for-$is{listen}\n";

@@ -109,8 +109,9 @@ pub struct ServerShare {
     pub last_ms: f64,
 }
 
+/// To the microsecond; what stands behind that is noise.
 fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+    time.as_micros() as f64 / 1000.0
 }
 
 /// One acknowledged write.
@@ -276,10 +277,17 @@ mod tests {
         assert!(report.latency.max >= 4998.0);
     }
 
+    fn history_of_a_move() -> History {
+        history(&[&[(0, 25, 0)], &[(1, 5, 0), (10, 11, 1)]], 30)
+    }
+
     #[test]
     fn two_writable_servers_show_as_many_changes() {
         let history = history(&[&[(0, 1, 0), (10, 11, 0), (20, 21, 0)], &[(5, 6, 1), (15, 16, 1)]], 30);
         assert_eq!(Report::new(&history, &Tally::default()).server_changes, 4);
+        // An answer that was long under way is no second writer.
+        let late = history_of_a_move();
+        assert_eq!(Report::new(&late, &Tally::default()).server_changes, 1);
     }
 
     #[test]

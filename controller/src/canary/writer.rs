@@ -84,11 +84,12 @@ enum End {
 
 impl Writer {
     pub(super) async fn run(self) {
+        let mut count = 0;
         while let Some(opened) = self.stop.run_until_cancelled(self.connection.open()).await {
             match opened {
                 Ok(session) => {
                     self.tally.counts().opened += 1;
-                    self.use_up(session).await;
+                    self.use_up(session, &mut count).await;
                 }
                 Err(refusal) => self.tally.refused(refusal),
             }
@@ -98,8 +99,8 @@ impl Writer {
         }
     }
 
-    async fn use_up(&self, mut session: Session) {
-        match self.write_until_the_end(&mut session.client).await {
+    async fn use_up(&self, session: Session, count: &mut u64) {
+        match self.write_until_the_end(&session.client, count).await {
             End::Stopped => session.close().await,
             End::Cut => self.tally.counts().cut += 1,
             End::Unanswered => self.tally.counts().unanswered += 1,
@@ -107,8 +108,8 @@ impl Writer {
         }
     }
 
-    async fn write_until_the_end(&self, client: &mut Client) -> End {
-        let mut count = 0;
+    /// `count` goes on over sessions, so that short ones see pairs as well.
+    async fn write_until_the_end(&self, client: &Client, count: &mut u64) -> End {
         loop {
             if self.stop.is_cancelled() {
                 return End::Stopped;
@@ -117,8 +118,8 @@ impl Writer {
             if client.is_closed() {
                 return End::Cut;
             }
-            count += 1;
-            let rows = if count % PAIR_EVERY == 0 { 2 } else { 1 };
+            *count += 1;
+            let rows = if count.is_multiple_of(PAIR_EVERY) { 2 } else { 1 };
             let seq = self.ledger.intend(self.id, rows);
             let mut commit_sent = rows == 1;
             let answer = {

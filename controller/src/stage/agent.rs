@@ -54,7 +54,7 @@ pub(super) struct Waiting {
 ///
 /// # Errors
 /// `PROGRAM_MISSING`.
-pub fn beside_us() -> Result<PathBuf, Failure> {
+pub fn agent_beside_us() -> Result<PathBuf, Failure> {
     let us = std::env::current_exe().ok();
     // Tests of a Cargo workspace run from a folder below the one with the binaries.
     let near = us.iter().flat_map(|us| us.ancestors().skip(1).take(2)).map(|directory| directory.join("flytt-agent"));

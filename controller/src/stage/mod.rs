@@ -22,7 +22,7 @@ use flytt_proto::failure::{Effect, Failure};
 
 use self::ports::free_ports;
 pub use self::{
-    agent::{Agent, beside_us},
+    agent::{Agent, agent_beside_us},
     place::{Place, clear_stale},
     programs::Programs,
     proxy::{Proxy, Upstream},
@@ -44,7 +44,7 @@ pub struct Options {
     pub base: PathBuf,
     /// Initial data in the source.
     pub data_mib: u32,
-    /// The `flytt-agent` to run on each host (see [`beside_us`]); `None` = servers and proxy alone.
+    /// The `flytt-agent` to run on each host (see [`agent_beside_us`]); `None` = servers and proxy alone.
     pub agent: Option<PathBuf>,
 }
 
