@@ -63,9 +63,9 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         Command::Run => run::run(config, stop).await?,
         Command::Join { again } => {
             use std::io::Write as _;
-            let show = |code: &flytt_proto::code::Code, address: std::net::SocketAddr| {
+            let show = |code: &flytt_proto::code::Code| {
                 // The one place that shows the code: the terminal (or pipe) of whoever runs `join` on this host.
-                let _ = writeln!(anstream::stdout(), "listening on {address} for ten minutes\ncode: {}", code.reveal());
+                let _ = writeln!(anstream::stdout(), "code: {}", code.reveal());
                 let _ = anstream::stdout().flush();
             };
             let identity = join::join(&config, join::LIFETIME, again, show).await?;

@@ -1,13 +1,19 @@
 //! The agent's life: open the ledger, serve, end in order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use flytt_proto::{failure::Failure, fuse::Fuse, identity::Credentials};
+use flytt_proto::{
+    failure::Failure,
+    fuse::Fuse,
+    identity::Credentials,
+    v1::{
+        link_server::LinkServer, observe_server::ObserveServer, operate_server::OperateServer, peer_server::PeerServer,
+    },
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access,
     change::Hands,
     config::Config,
 
@@ -18,6 +24,9 @@ use crate::{
     service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
     status::Status,
 };
+
+/// What is at work may end by itself for so long, once the agent is told to stop.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`; what is at work goes on in its ledger.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
@@ -55,11 +64,15 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
         Failure::refused("CANNOT_LISTEN", format!("the status port: {error}"), "see `status` and `agent_check` in agent.toml")
     })?;
     let status = tokio::spawn(status.serve(standing));
-    let routes = serve::routes(Observe(host.clone()), Operate(host.clone()), Link(host.clone()), Peer(host.clone()));
-    let routes = access::guard(routes, host.credentials.identity().deployment.clone());
+    let services = serve::Services {
+        observe: ObserveServer::new(Observe(host.clone())),
+        operate: OperateServer::new(Operate(host.clone())),
+        link: LinkServer::new(Link(host.clone())),
+        peer: PeerServer::new(Peer(host.clone())),
+    };
     tracing::info!(host = %host.name, address = ?listener.local_addr().ok(), "serving");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let served = serve::serve(listener, host.credentials.server_config(), routes, serve::Limits::default(), stop).await;
+    let served = serve::serve(listener, &host.credentials, services, stop, GRACE).await;
     host.close().await;
     status.abort();
     served

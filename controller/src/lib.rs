@@ -12,5 +12,6 @@ pub mod journal;
 pub mod plan;
 pub mod session;
 pub mod spec;
+pub mod stage;
 pub mod verb;
 pub mod view;

@@ -19,7 +19,7 @@ impl Intent for v1::Finish {
                 at.host.engine()?.recipe(&at.migration, &engine::Intent::Finish { role }).await?
             }
         };
-        changes.extend(at.host.trash(&at.migration).map(Change::Discard));
+        changes.extend(at.host.trash(&at.migration).map(|path| Change::Discard { path }));
         Ok(changes.into())
     }
 

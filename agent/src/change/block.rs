@@ -29,7 +29,8 @@ fn find(text: &str, name: &str) -> Option<(std::ops::Range<usize>, std::ops::Ran
 }
 
 /// The block's lines, or `None` where there is no such block.
-pub(super) fn read(path: &Path, name: &str) -> io::Result<Option<String>> {
+#[cfg(test)]
+fn read(path: &Path, name: &str) -> io::Result<Option<String>> {
     let text = fs::read_to_string(path)?;
     Ok(find(&text, name).map(|(_, inner)| text[inner].to_owned()))
 }

@@ -44,7 +44,7 @@ impl Hands {
                 self.must_be_down().await?;
                 data_dir::apply(it).map_err(|e| disk(&it.path, &e))?;
             }
-            Change::Discard(path) => data_dir::discard(path).map_err(|e| disk(path, &e))?,
+            Change::Discard { path } => data_dir::discard(path).map_err(|e| disk(path, &e))?,
             Change::Backup(backup) => {
                 // What an earlier try left goes first: a backup wants an empty directory.
                 self.engine()?.end_backup(backup).await?;
@@ -76,7 +76,7 @@ impl Hands {
                 self.must_be_down().await?;
                 data_dir::undo(it).map_err(|e| disk(&it.path, &e))?;
             }
-            Change::Discard(_) => {}
+            Change::Discard { .. } => {}
             Change::Backup(backup) => self.engine()?.end_backup(backup).await?,
             Change::Server(Verb::Start) => self.engine()?.tell(migration, &Verb::Stop { was_running: false }).await?,
             Change::Server(Verb::Stop { was_running: true }) => self.engine()?.tell(migration, &Verb::Start).await?,

@@ -26,7 +26,7 @@ pub enum Change {
     /// A data directory's contents moved into a trash directory beside it, to make room.
     DataDir(DataDir),
     /// A trash directory of ours removed for good. Nothing takes this back.
-    Discard(PathBuf),
+    Discard { path: PathBuf },
     /// A base backup by the engine's own tool, in a process group of its own.
     Backup(Backup),
     /// What the server process itself is told.
@@ -158,7 +158,7 @@ impl fmt::Display for Change {
             Change::DataDir(DataDir { path, trash }) => {
                 write!(f, "move the contents of {} into {}", path.display(), trash.display())
             }
-            Change::Discard(path) => write!(f, "remove {} for good", path.display()),
+            Change::Discard { path } => write!(f, "remove {} for good", path.display()),
             Change::Backup(backup) => write!(f, "copy the source's cluster into {}", backup.into.display()),
             Change::Server(verb) => match verb {
                 Verb::Start => f.write_str("start the server"),

@@ -29,7 +29,7 @@ pub enum Line<'a> {
     Answer { text: &'a str, value: &'a serde_json::Value },
 }
 
-pub trait View: Debug + Send {
+pub trait View: Debug + Send + Sync {
     fn show(&mut self, line: Line<'_>);
 }
 

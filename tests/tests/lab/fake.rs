@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use super::world::{Side, World};
 
 #[derive(Clone, Debug)]
-pub struct FakeEngine {
-    pub world: World,
-    pub side: Side,
-    pub dir: PathBuf,
+pub(crate) struct FakeEngine {
+    pub(crate) world: World,
+    pub(crate) side: Side,
+    pub(crate) dir: PathBuf,
 }
 
 impl FakeEngine {
@@ -167,9 +167,10 @@ impl Engine for FakeEngine {
 
     async fn reached_through(&self, _migration: &Migration, _entrance: &str) -> Result<(), Failure> {
         let mut world = self.world.lock();
-        match world.route {
+        let route = world.route;
+        match route {
             RouteState::Target if world.db(self.side).accepts_writes() => Ok(()),
-            route => Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router")),
+            _ => Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router")),
         }
     }
 
@@ -247,8 +248,8 @@ fn empty(path: &Path) {
 }
 
 #[derive(Clone, Debug)]
-pub struct FakeRouter {
-    pub world: World,
+pub(crate) struct FakeRouter {
+    pub(crate) world: World,
 }
 
 #[tonic::async_trait]

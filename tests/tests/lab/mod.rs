@@ -3,8 +3,8 @@
 //! Agents are supervised as systemd would: one that dies at its fuse comes back, with the same state and a new process's
 //! memory.
 
-pub mod fake;
-pub mod world;
+pub(crate) mod fake;
+pub(crate) mod world;
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use world::{Side, World};
 
-pub const SPEC: &str = r#"
+pub(crate) const SPEC: &str = r#"
 name   = "shop"
 engine = "postgres"
 
@@ -55,7 +55,7 @@ target  = "db_new"
 
 /// Collects what the operator would see.
 #[derive(Debug, Default)]
-pub struct Seen(pub Vec<String>);
+pub(crate) struct Seen(pub Vec<String>);
 
 impl View for Seen {
     fn show(&mut self, line: Line<'_>) {
@@ -64,13 +64,13 @@ impl View for Seen {
 }
 
 #[derive(Debug)]
-pub struct Lab {
-    pub world: World,
-    pub spec: PathBuf,
-    pub home: PathBuf,
+pub(crate) struct Lab {
+    pub(crate) world: World,
+    pub(crate) spec: PathBuf,
+    pub(crate) home: PathBuf,
     /// The fuses of the agents' first lives.
-    pub fuses: Vec<(&'static str, Fuse)>,
-    pub name: Migration,
+    pub(crate) fuses: Vec<(&'static str, Fuse)>,
+    pub(crate) name: Migration,
     load: JoinHandle<()>,
     agents: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -87,12 +87,11 @@ impl Drop for Lab {
     }
 }
 
-pub const AGENTS: [&str; 3] = ["db-old", "db-new", "lb-1"];
+pub(crate) const AGENTS: [&str; 3] = ["db-old", "db-new", "lb-1"];
 
 impl Lab {
     /// With the fuse of each agent's first life: 0 = it lives.
-    pub async fn new(blow_at: impl Fn(&str) -> u32) -> Self {
-        flytt_proto::identity::install_provider();
+    pub(crate) async fn new(blow_at: impl Fn(&str) -> u32) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (home, world, stop) = (dir.path().join("home"), World::new(dir.path()), CancellationToken::new());
         let operator = Home::init(&home, "lab".parse().expect("a name")).expect("founded");
@@ -116,34 +115,34 @@ impl Lab {
     }
 
     /// A controller that lives until its fuse.
-    pub fn session(&self, fuse: Fuse) -> Session {
+    pub(crate) fn session(&self, fuse: Fuse) -> Session {
         let mut session = Session::open(&self.home, CancellationToken::new()).expect("opened");
         session.fuse = fuse;
         session
     }
 
-    pub async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+    pub(crate) async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
         verb::start(&self.session(fuse.clone()), &self.spec, &mut Seen::default()).await
     }
 
-    pub async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+    pub(crate) async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
         verb::cutover(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
     }
 
-    pub async fn resume(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+    pub(crate) async fn resume(&self, fuse: &Fuse) -> Result<Answer, Halt> {
         verb::resume(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
     }
 
-    pub async fn rollback(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+    pub(crate) async fn rollback(&self, fuse: &Fuse) -> Result<Answer, Halt> {
         verb::rollback(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
     }
 
-    pub async fn finish(&self, fuse: &Fuse) -> Result<Answer, Halt> {
+    pub(crate) async fn finish(&self, fuse: &Fuse) -> Result<Answer, Halt> {
         verb::finish(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
     }
 
     /// Nothing was lost and there were never two primaries; the one that is asked for accepts writes within the bound.
-    pub async fn holds(&self, side: Side, what: &str) {
+    pub(crate) async fn holds(&self, side: Side, what: &str) {
         let mut waited = 0;
         loop {
             {
@@ -164,7 +163,7 @@ impl Lab {
     }
 
     /// The hosts are as they were before the move.
-    pub fn is_as_it_was(&self, what: &str) {
+    pub(crate) fn is_as_it_was(&self, what: &str) {
         let world = self.world.lock();
         for db in [&world.source, &world.target] {
             assert!(db.objects.is_empty(), "{what}: left on {}: {:?}", db.system, db.objects);
@@ -264,7 +263,7 @@ async fn supervise(life: Life, listener: TcpListener, fuse: Fuse, stop: Cancella
 }
 
 /// Several labs at a time, so that waiting is not idling.
-pub async fn all<T, F>(cases: Vec<T>, at_once: usize, run: impl Fn(T) -> F)
+pub(crate) async fn all<T, F>(cases: Vec<T>, at_once: usize, run: impl Fn(T) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -14,16 +14,16 @@ use flytt_agent::{change::RouteState, engine::Serving};
 use tokio::task::JoinHandle;
 
 #[derive(Debug)]
-pub struct Db {
-    pub dir: PathBuf,
-    pub serving: Serving,
+pub(crate) struct Db {
+    pub(crate) dir: PathBuf,
+    pub(crate) serving: Serving,
     /// As of the last reload or start.
-    pub closed: bool,
-    pub rows: Vec<u64>,
-    pub objects: BTreeSet<String>,
-    pub timeline: u32,
+    pub(crate) closed: bool,
+    pub(crate) rows: Vec<u64>,
+    pub(crate) objects: BTreeSet<String>,
+    pub(crate) timeline: u32,
     /// This directory's own cluster, which a move must bring back when it is undone.
-    pub system: &'static str,
+    pub(crate) system: &'static str,
 }
 
 impl Db {
@@ -34,21 +34,21 @@ impl Db {
         Self { dir, serving, closed: false, rows: Vec::new(), objects: BTreeSet::new(), timeline: 1, system }
     }
 
-    pub fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         let rules = fs::read_to_string(self.dir.join("hba")).expect("read");
         self.closed = rules.lines().any(|line| line == "local all all reject");
     }
 
-    pub fn signal(&self) -> PathBuf {
+    pub(crate) fn signal(&self) -> PathBuf {
         self.dir.join("data/standby.signal")
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.reload();
         self.serving = if self.signal().exists() { Serving::Standby } else { Serving::Writable };
     }
 
-    pub fn accepts_writes(&self) -> bool {
+    pub(crate) fn accepts_writes(&self) -> bool {
         self.serving == Serving::Writable && !self.closed
     }
 }
@@ -59,26 +59,26 @@ fn put(path: &Path, text: &str) {
 }
 
 #[derive(Debug)]
-pub struct State {
-    pub source: Db,
-    pub target: Db,
-    pub route: RouteState,
-    pub acknowledged: Vec<u64>,
-    pub violations: Vec<String>,
+pub(crate) struct State {
+    pub(crate) source: Db,
+    pub(crate) target: Db,
+    pub(crate) route: RouteState,
+    pub(crate) acknowledged: Vec<u64>,
+    pub(crate) violations: Vec<String>,
     next: u64,
 }
 
 #[derive(Clone, Debug)]
-pub struct World(Arc<Mutex<State>>);
+pub(crate) struct World(Arc<Mutex<State>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Source,
     Target,
 }
 
 impl World {
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self(Arc::new(Mutex::new(State {
             source: Db::new(dir.join("db-old"), Serving::Writable, "source"),
             target: Db::new(dir.join("db-new"), Serving::Down, "target"),
@@ -89,12 +89,12 @@ impl World {
         })))
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Clients that write all the time, through the router and directly; each write looks for two writable primaries.
-    pub fn load(&self) -> JoinHandle<()> {
+    pub(crate) fn load(&self) -> JoinHandle<()> {
         let world = self.clone();
         tokio::spawn(async move {
             loop {
@@ -106,7 +106,7 @@ impl World {
 }
 
 impl State {
-    pub fn db(&mut self, side: Side) -> &mut Db {
+    pub(crate) fn db(&mut self, side: Side) -> &mut Db {
         match side {
             Side::Source => &mut self.source,
             Side::Target => &mut self.target,
@@ -114,7 +114,7 @@ impl State {
     }
 
     /// What the source has written arrives at a standby that has its slot.
-    pub fn replicate(&mut self) {
+    pub(crate) fn replicate(&mut self) {
         let streams = self.target.serving == Serving::Standby && self.source.serving == Serving::Writable;
         if streams && self.source.objects.contains("slot") {
             self.target.rows.clone_from(&self.source.rows);
@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Every acknowledged write is on this side.
-    pub fn lost(&self, side: Side) -> Vec<u64> {
+    pub(crate) fn lost(&self, side: Side) -> Vec<u64> {
         let rows: BTreeSet<_> = match side {
             Side::Source => self.source.rows.iter().collect(),
             Side::Target => self.target.rows.iter().collect(),
