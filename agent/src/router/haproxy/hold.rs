@@ -79,17 +79,24 @@ impl Haproxy {
 
     async fn hold_by_server(&self, holds: &mut Holds, route: &v1::Route, view: &View) -> Result<(), Failure> {
         let room = self.room(holds, &route.backend, view.holding.as_ref()).await?;
-        if view.holding.is_none() {
-            let (port, weight) = (room.port(), Before::of(&view.target) as u16);
-            let server = format!("{}/{HOLDING} 127.0.0.1:{port} maxconn 1 weight {weight} send-proxy", route.backend);
-            self.socket.expect(&format!("add server {server}"), "New server registered").await?;
+        let before = Before::of(&view.target) as u16;
+        match view.holding.as_ref().map(Server::admin) {
+            None => {
+                let port = room.port();
+                let server = format!("{}/{HOLDING} 127.0.0.1:{port} maxconn 1 weight {before} send-proxy", route.backend);
+                self.socket.expect(&format!("add server {server}"), "New server registered").await?;
+            }
+            // Left by an earlier hold, whose last client is still there.
+            Some(Admin::Maint) => self.socket.order(&[format!("set weight {}/{HOLDING} {before}", route.backend)]).await?,
+            Some(Admin::Ready | Admin::Drain) => {}
         }
         self.socket.order(&[state(route, HOLDING, "ready")]).await?;
-        room.occupy();
         if view.source.admin() == Admin::Maint && view.target.admin() != Admin::Ready {
-            // Nobody is served: our connection queues behind the clients that do, and whoever gets the slot waits there.
+            // Whoever is in the slot waits there like the others do in the queue.
+            room.occupy_in_turn();
             return Ok(());
         }
+        room.occupy();
         let taken = self.take_slot(room, route).await;
         if !matches!(taken, Ok(true)) {
             self.socket.order(&[state(route, HOLDING, "maint")]).await?;
@@ -179,7 +186,7 @@ impl Haproxy {
         let servers = servers::parse(backend, &answer)?;
         match servers.iter().find(|server| server.name == HOLDING) {
             Some(holding) if holding.admin() == Admin::Ready => {
-                self.room(holds, backend, Some(holding)).await?.occupy();
+                self.room(holds, backend, Some(holding)).await?.occupy_in_turn();
                 Ok(())
             }
             Some(_) => self.dismiss(holds, backend).await,

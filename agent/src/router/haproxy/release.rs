@@ -112,9 +112,13 @@ impl Haproxy {
                     let (socket, backend) = (self.socket.clone(), backend.to_owned());
                     tokio::spawn(async move {
                         room.emptied().await;
-                        sleep(LAST_CONNECTIONS).await;
-                        if let Err(error) = delete_holding(&socket, &backend).await {
-                            tracing::warn!(%error, backend, "the holding server stays in HAProxy until the next change of this route");
+                        let begun = Instant::now();
+                        while let Err(error) = delete_holding(&socket, &backend).await {
+                            if begun.elapsed() > LAST_CONNECTIONS {
+                                tracing::warn!(%error, backend, "the holding server stays until the next change of this route");
+                                return;
+                            }
+                            sleep(Duration::from_millis(20)).await;
                         }
                     });
                     return Ok(());

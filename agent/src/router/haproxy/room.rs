@@ -22,9 +22,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Our connection says something this often, so that HAProxy's `timeout client` and `timeout server` do not end it.
 const PULSE: Duration = Duration::from_millis(500);
-/// How long one attempt is waited for before another is made beside it.
-const NEXT_KNOCK: Duration = Duration::from_millis(10);
-const MOST_KNOCKS: usize = 32;
+/// While a server is in use beside the room, HAProxy alternates: attempts are made at once, then one by one, until one has
+/// come round. The quicker, the fewer clients get the slot first.
+const BURST: usize = 8;
+const MOST: usize = 64;
+const NEXT_KNOCK: Duration = Duration::from_millis(1);
 /// Longest line of the PROXY protocol, version 1 (its specification, section 2.1).
 const LONGEST_HEADER: usize = 107;
 
@@ -65,10 +67,19 @@ impl Room {
         self.port
     }
 
-    /// Begins to take the slot, and takes it again whenever it is lost.
+    /// Takes the slot while clients are served beside it.
     pub(super) fn occupy(&mut self) {
-        if self.keeper.as_ref().is_none_or(|keeper| keeper.is_finished()) {
-            self.keeper = Some(AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&self.shared)))));
+        self.knock_with(MOST);
+    }
+
+    /// Takes the slot when it is this attempt's turn in the queue: nobody is served.
+    pub(super) fn occupy_in_turn(&mut self) {
+        self.knock_with(1);
+    }
+
+    fn knock_with(&mut self, most: usize) {
+        if self.keeper.is_none() {
+            self.keeper = Some(AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&self.shared), most))));
         }
     }
 
@@ -203,33 +214,48 @@ async fn splice(guest: TcpStream, inner: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Knocks at the entrance until one attempt has come round to the slot, then keeps that one alive.
-async fn keep(shared: Arc<Shared>) {
+/// Knocks at the entrance until an attempt has come round to the slot, then keeps that one alive. When it is lost all the
+/// same, one attempt at a time queues for the slot again.
+async fn keep(shared: Arc<Shared>, mut most: usize) {
     let mut occupant = shared.occupant.subscribe();
     loop {
-        let mut attempts = Vec::new();
+        let mut attempts: Vec<(SocketAddr, TcpStream)> = Vec::new();
         let holder = loop {
             if let Some(address) = *occupant.borrow_and_update() {
                 break address;
             }
-            if attempts.len() < MOST_KNOCKS
-                && let Ok(attempt) = knock(&shared).await
-            {
-                attempts.push(attempt);
+            attempts.retain(|(_, stream)| is_open(stream));
+            let mut refused = false;
+            if attempts.len() < most {
+                match knock(&shared).await {
+                    Ok(attempt) => attempts.push(attempt),
+                    Err(_) => refused = true,
+                }
             }
-            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            if refused || attempts.len() >= BURST.min(most) {
+                let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            }
         };
         attempts.retain(|(address, _)| *address == holder);
         let Some((_, mut stream)) = attempts.pop() else {
-            // An attempt of an earlier round, whose connection is gone: its end is about to be seen.
-            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            // An attempt of the last round whose connection is gone: its end is about to be seen.
+            let _ = timeout(PULSE, occupant.changed()).await;
             continue;
         };
         shared.knocks.lock().await.clear();
         while occupant.borrow_and_update().is_some() && stream.write_all(b".").await.is_ok() {
-            let _ = stream.try_read(&mut [0; 64]);
+            is_open(&stream);
             let _ = timeout(PULSE, occupant.changed()).await;
         }
+        most = 1;
+    }
+}
+
+/// Reads away what the other end said.
+fn is_open(stream: &TcpStream) -> bool {
+    match stream.try_read(&mut [0; 64]) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
