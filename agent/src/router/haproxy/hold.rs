@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Haproxy,
-    room::Room,
+    room::{ADDRESS, Room},
     servers::{self, Admin, HOLDING, Server, View},
     statistics,
 };
@@ -83,7 +83,7 @@ impl Haproxy {
         match view.holding.as_ref().map(Server::admin) {
             None => {
                 let port = room.port();
-                let server = format!("{}/{HOLDING} 127.0.0.1:{port} maxconn 1 weight {before} send-proxy", route.backend);
+                let server = format!("{}/{HOLDING} {ADDRESS}:{port} maxconn 1 weight {before} send-proxy", route.backend);
                 self.socket.expect(&format!("add server {server}"), "New server registered").await?;
             }
             // Left by an earlier hold, whose last client is still there.
@@ -132,7 +132,7 @@ impl Haproxy {
     }
 
     /// The room behind the holding server: ours, or one on the port that HAProxy already knows.
-    async fn room<'a>(&self, holds: &'a mut Holds, backend: &str, holding: Option<&Server>) -> Result<&'a mut Room, Failure> {
+    async fn room<'a>(&self, holds: &'a mut Holds, backend: &str, holding: Option<&Server>) -> Result<&'a Room, Failure> {
         let fits = |room: &Room| holding.is_none_or(|server| server.port == room.port());
         let room = match holds.rooms.remove(backend).filter(fits) {
             Some(room) => room,
@@ -148,12 +148,11 @@ impl Haproxy {
                     Failure::refused(
                         "HOLD_LISTENER",
                         format!("the agent cannot listen on loopback: {error}"),
-                        "let the agent's user open sockets on 127.0.0.1",
+                        "let the agent's user open sockets on loopback (127.0.0.0/8)",
                     )
                 })?;
                 if known != 0 && room.port() != known {
-                    let (address, port) = ("127.0.0.1", room.port());
-                    let command = format!("set server {backend}/{HOLDING} addr {address} port {port}");
+                    let command = format!("set server {backend}/{HOLDING} addr {ADDRESS} port {}", room.port());
                     self.socket.expect(&command, "changed from").await?;
                 }
                 room

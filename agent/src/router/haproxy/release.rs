@@ -96,7 +96,7 @@ impl Haproxy {
     /// through this process, that waits in the background.
     pub(super) async fn dismiss(&self, holds: &mut Holds, backend: &str) -> Result<(), Failure> {
         let mut room = holds.rooms.remove(backend);
-        if let Some(room) = room.as_mut() {
+        if let Some(room) = &room {
             room.leave();
         }
         let begun = Instant::now();

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{HoldBy, Router as _, servers::Admin, trial};
 use crate::change::RouteState::{self, Held, Source, Staged, Target};
 
+mod checks;
 mod lab;
 use lab::{BINARY, Lab, Load, Options, change, route, served};
 
@@ -168,7 +169,7 @@ async fn a_client_in_our_slot_is_served_like_the_others() {
     // A holding server as it stands before our own connection has come round: whoever comes gets the slot.
     let mut holds = lab.router.holds.lock().await;
     let room = super::room::Room::open(0, &lab.settings.entrance).await.unwrap();
-    let server = format!("pg/flytt-hold 127.0.0.1:{} maxconn 1 weight 254 send-proxy", room.port());
+    let server = format!("pg/flytt-hold {}:{} maxconn 1 weight 254 send-proxy", super::room::ADDRESS, room.port());
     lab.router.socket.expect(&format!("add server {server}"), "New server registered").await.unwrap();
     lab.router
         .socket
