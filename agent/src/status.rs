@@ -24,6 +24,9 @@ use tokio::{
 use crate::engine::Serving;
 
 mod bounded;
+#[cfg(test)]
+mod tests;
+
 use bounded::Bounded;
 
 /// What the host may be used for right now.

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -75,10 +75,8 @@ impl AsyncRead for Connection {
         }
         let most = self.left.min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        let read = match Pin::new(&mut self.stream).poll_read(cx, &mut part) {
-            Poll::Ready(Ok(())) => part.filled().len(),
-            other => return other,
-        };
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
         buffer.advance(read);
         self.left -= read;
         Poll::Ready(Ok(()))

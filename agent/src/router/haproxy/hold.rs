@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Haproxy,
-    room::Room,
+    room::{ADDRESS, Room},
     servers::{self, Admin, HOLDING, Server, View},
     statistics,
 };
@@ -79,17 +79,24 @@ impl Haproxy {
 
     async fn hold_by_server(&self, holds: &mut Holds, route: &v1::Route, view: &View) -> Result<(), Failure> {
         let room = self.room(holds, &route.backend, view.holding.as_ref()).await?;
-        if view.holding.is_none() {
-            let (port, weight) = (room.port(), Before::of(&view.target) as u16);
-            let server = format!("{}/{HOLDING} 127.0.0.1:{port} maxconn 1 weight {weight} send-proxy", route.backend);
-            self.socket.expect(&format!("add server {server}"), "New server registered").await?;
+        let before = Before::of(&view.target) as u16;
+        match view.holding.as_ref().map(Server::admin) {
+            None => {
+                let port = room.port();
+                let server = format!("{}/{HOLDING} {ADDRESS}:{port} maxconn 1 weight {before} send-proxy", route.backend);
+                self.socket.expect(&format!("add server {server}"), "New server registered").await?;
+            }
+            // Left by an earlier hold, whose last client is still there.
+            Some(Admin::Maint) => self.socket.order(&[format!("set weight {}/{HOLDING} {before}", route.backend)]).await?,
+            Some(Admin::Ready | Admin::Drain) => {}
         }
         self.socket.order(&[state(route, HOLDING, "ready")]).await?;
-        room.occupy();
         if view.source.admin() == Admin::Maint && view.target.admin() != Admin::Ready {
-            // Nobody is served: our connection queues behind the clients that do, and whoever gets the slot waits there.
+            // Whoever is in the slot waits there like the others do in the queue.
+            room.occupy_in_turn();
             return Ok(());
         }
+        room.occupy();
         let taken = self.take_slot(room, route).await;
         if !matches!(taken, Ok(true)) {
             self.socket.order(&[state(route, HOLDING, "maint")]).await?;
@@ -125,7 +132,7 @@ impl Haproxy {
     }
 
     /// The room behind the holding server: ours, or one on the port that HAProxy already knows.
-    async fn room<'a>(&self, holds: &'a mut Holds, backend: &str, holding: Option<&Server>) -> Result<&'a mut Room, Failure> {
+    async fn room<'a>(&self, holds: &'a mut Holds, backend: &str, holding: Option<&Server>) -> Result<&'a Room, Failure> {
         let fits = |room: &Room| holding.is_none_or(|server| server.port == room.port());
         let room = match holds.rooms.remove(backend).filter(fits) {
             Some(room) => room,
@@ -141,12 +148,11 @@ impl Haproxy {
                     Failure::refused(
                         "HOLD_LISTENER",
                         format!("the agent cannot listen on loopback: {error}"),
-                        "let the agent's user open sockets on 127.0.0.1",
+                        "let the agent's user open sockets on loopback (127.0.0.0/8)",
                     )
                 })?;
                 if known != 0 && room.port() != known {
-                    let (address, port) = ("127.0.0.1", room.port());
-                    let command = format!("set server {backend}/{HOLDING} addr {address} port {port}");
+                    let command = format!("set server {backend}/{HOLDING} addr {ADDRESS} port {}", room.port());
                     self.socket.expect(&command, "changed from").await?;
                 }
                 room
@@ -179,7 +185,7 @@ impl Haproxy {
         let servers = servers::parse(backend, &answer)?;
         match servers.iter().find(|server| server.name == HOLDING) {
             Some(holding) if holding.admin() == Admin::Ready => {
-                self.room(holds, backend, Some(holding)).await?.occupy();
+                self.room(holds, backend, Some(holding)).await?.occupy_in_turn();
                 Ok(())
             }
             Some(_) => self.dismiss(holds, backend).await,

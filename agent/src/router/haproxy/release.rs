@@ -16,18 +16,19 @@ use super::{
     statistics,
 };
 
+/// Checks run every second or more often where a move matters.
+const CHECKS_AGREE: Duration = Duration::from_secs(1);
 /// HAProxy counts a connection for a moment after it closed.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(500);
 
 impl Haproxy {
-    /// The target is drained: HAProxy counts it as up, and sends nothing to it.
+    /// The target is drained: in place, and sent nothing. It need not stay up: its check may know that it is not open yet.
     pub(super) async fn stage(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
         self.hold(holds, route).await?;
         let view = self.view(route).await?;
         let mut orders = vec![state(route, &route.target, "drain")];
         orders.extend(healthy(route, &view.target));
-        self.socket.order(&orders).await?;
-        must_be_up(&self.view(route).await?.target)
+        self.socket.order(&orders).await
     }
 
     pub(super) async fn release_to_target(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
@@ -43,7 +44,7 @@ impl Haproxy {
         self.accept_again(holds).await?;
         self.socket.order(&[shut_sessions(route, &route.source)]).await?;
         self.dismiss(holds, &route.backend).await?;
-        must_be_up(&self.view(route).await?.target)
+        self.keep_up(route, &route.target).await
     }
 
     pub(super) async fn release_to_source(&self, holds: &mut Holds, route: &v1::Route) -> Result<(), Failure> {
@@ -74,7 +75,28 @@ impl Haproxy {
         self.socket.order(&orders).await?;
         self.accept_again(holds).await?;
         self.dismiss(holds, &route.backend).await?;
-        if was_out { must_be_up(&self.view(route).await?.source) } else { Ok(()) }
+        if was_out { self.keep_up(route, &route.source).await } else { Ok(()) }
+    }
+
+    /// A check that began before the server opened may still report it down: it is told again until the checks know better.
+    async fn keep_up(&self, route: &v1::Route, name: &str) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let view = self.view(route).await?;
+            let server = if name == route.source { &view.source } else { &view.target };
+            if server.is_up() {
+                return Ok(());
+            }
+            if begun.elapsed() > CHECKS_AGREE {
+                return Err(Failure::unknown(
+                    "SERVER_NOT_UP",
+                    format!("HAProxy counts server {name} as down although it was told otherwise"),
+                    "look at the server's health check: it keeps failing",
+                ));
+            }
+            self.socket.order(&healthy(route, server)).await?;
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Takes our limit off the frontend, whoever set it.
@@ -96,7 +118,7 @@ impl Haproxy {
     /// through this process, that waits in the background.
     pub(super) async fn dismiss(&self, holds: &mut Holds, backend: &str) -> Result<(), Failure> {
         let mut room = holds.rooms.remove(backend);
-        if let Some(room) = room.as_mut() {
+        if let Some(room) = &room {
             room.leave();
         }
         let begun = Instant::now();
@@ -112,9 +134,13 @@ impl Haproxy {
                     let (socket, backend) = (self.socket.clone(), backend.to_owned());
                     tokio::spawn(async move {
                         room.emptied().await;
-                        sleep(LAST_CONNECTIONS).await;
-                        if let Err(error) = delete_holding(&socket, &backend).await {
-                            tracing::warn!(%error, backend, "the holding server stays in HAProxy until the next change of this route");
+                        let begun = Instant::now();
+                        while let Err(error) = delete_holding(&socket, &backend).await {
+                            if begun.elapsed() > LAST_CONNECTIONS {
+                                tracing::warn!(%error, backend, "the holding server stays until the next change of this route");
+                                return;
+                            }
+                            sleep(Duration::from_millis(20)).await;
                         }
                     });
                     return Ok(());
@@ -170,15 +196,4 @@ fn healthy(route: &v1::Route, server: &Server) -> Vec<String> {
 
 fn shut_sessions(route: &v1::Route, server: &str) -> String {
     format!("shutdown sessions server {}/{server}", route.backend)
-}
-
-fn must_be_up(server: &Server) -> Result<(), Failure> {
-    if server.is_up() {
-        return Ok(());
-    }
-    Err(Failure::unknown(
-        "SERVER_NOT_UP",
-        format!("HAProxy counts server {} as down although it was told otherwise", server.name),
-        "look at the server's health check: it fails again within a check interval",
-    ))
 }

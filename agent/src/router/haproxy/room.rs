@@ -20,20 +20,25 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+/// Loopback, but not where everybody's outgoing connections take their ports: after a restart the same port is still free.
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 102, 108);
 /// Our connection says something this often, so that HAProxy's `timeout client` and `timeout server` do not end it.
 const PULSE: Duration = Duration::from_millis(500);
-/// How long one attempt is waited for before another is made beside it.
-const NEXT_KNOCK: Duration = Duration::from_millis(10);
-const MOST_KNOCKS: usize = 32;
+/// While a server is in use beside the room, HAProxy alternates: attempts are made at once, then one by one, until one has
+/// come round. The quicker, the fewer clients get the slot first.
+const BURST: usize = 8;
+const MOST: usize = 64;
+const NEXT_KNOCK: Duration = Duration::from_millis(1);
 /// Longest line of the PROXY protocol, version 1 (its specification, section 2.1).
 const LONGEST_HEADER: usize = 107;
 
 #[derive(Debug)]
 pub(super) struct Room {
+    _running: AbortOnDropHandle<()>,
     port: u16,
     shared: Arc<Shared>,
-    keeper: Option<AbortOnDropHandle<()>>,
-    _door: AbortOnDropHandle<()>,
+    /// How many attempts at the slot may be open at a time; 0 = it is given up.
+    attempts: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -47,9 +52,9 @@ struct Shared {
 }
 
 impl Room {
-    /// Listens on `port` of loopback (0 = any).
+    /// Listens on `port` of [`ADDRESS`] (0 = any).
     pub(super) async fn open(port: u16, entrance: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let listener = TcpListener::bind((ADDRESS, port)).await?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             entrance: entrance.to_owned(),
@@ -57,19 +62,28 @@ impl Room {
             occupant: watch::Sender::new(None),
             guests: watch::Sender::new(0),
         });
-        let door = tokio::spawn(admit(listener, Arc::clone(&shared)));
-        Ok(Self { port, shared, keeper: None, _door: AbortOnDropHandle::new(door) })
+        let attempts = watch::Sender::new(0);
+        let running = tokio::spawn(run(listener, Arc::clone(&shared), attempts.subscribe()));
+        Ok(Self { _running: AbortOnDropHandle::new(running), port, shared, attempts })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Begins to take the slot, and takes it again whenever it is lost.
-    pub(super) fn occupy(&mut self) {
-        if self.keeper.as_ref().is_none_or(|keeper| keeper.is_finished()) {
-            self.keeper = Some(AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&self.shared)))));
-        }
+    /// Takes the slot while clients are served beside it.
+    pub(super) fn occupy(&self) {
+        self.attempts.send_replace(MOST);
+    }
+
+    /// Takes the slot when it is this attempt's turn in the queue: nobody is served.
+    pub(super) fn occupy_in_turn(&self) {
+        self.attempts.send_if_modified(|attempts| *attempts == 0 && std::mem::replace(attempts, 1) == 0);
+    }
+
+    /// Gives the slot up.
+    pub(super) fn leave(&self) {
+        self.attempts.send_replace(0);
     }
 
     pub(super) fn is_occupied(&self) -> bool {
@@ -89,11 +103,6 @@ impl Room {
         }
     }
 
-    /// Gives the slot up.
-    pub(super) fn leave(&mut self) {
-        self.keeper = None;
-    }
-
     /// How many clients are being led to their server through this process.
     pub(super) fn guests(&self) -> usize {
         *self.shared.guests.borrow()
@@ -106,14 +115,25 @@ impl Room {
     }
 }
 
-/// Accepts as long as the room stands. Every task it started ends with it.
-async fn admit(listener: TcpListener, shared: Arc<Shared>) {
+/// When this ends, the door closes before the slot falls free: HAProxy then finds a closed port and tries again, rather than
+/// an open one behind which nobody is left.
+async fn run(listener: TcpListener, shared: Arc<Shared>, attempts: watch::Receiver<usize>) {
+    tokio::select! {
+        () = admit(listener, &shared) => {}
+        () = keep(&shared, attempts) => {}
+    }
+}
+
+/// Every task it starts ends with it.
+async fn admit(listener: TcpListener, shared: &Arc<Shared>) {
     let mut inside = JoinSet::new();
+    // Dropped before `inside`.
+    let listener = listener;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let shared = Arc::clone(&shared);
+                    let shared = Arc::clone(shared);
                     inside.spawn(async move {
                         if let Err(error) = receive(stream, &shared).await {
                             tracing::debug!(%error, "a connection to the waiting room ends");
@@ -203,33 +223,65 @@ async fn splice(guest: TcpStream, inner: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Knocks at the entrance until one attempt has come round to the slot, then keeps that one alive.
-async fn keep(shared: Arc<Shared>) {
+/// Holds the slot as long as it is wanted. It never ends by itself: only `run` decides what closes first.
+async fn keep(shared: &Shared, mut wanted: watch::Receiver<usize>) {
+    loop {
+        let most = *wanted.borrow_and_update();
+        let slot = async {
+            if most > 0 {
+                occupy(shared, most).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            Ok(()) = wanted.changed() => {}
+            () = slot => {}
+        }
+    }
+}
+
+/// Knocks at the entrance until an attempt has come round to the slot, then keeps that one alive. When it is lost all the
+/// same, one attempt at a time queues for the slot again.
+async fn occupy(shared: &Shared, mut most: usize) {
     let mut occupant = shared.occupant.subscribe();
     loop {
-        let mut attempts = Vec::new();
+        let mut attempts: Vec<(SocketAddr, TcpStream)> = Vec::new();
         let holder = loop {
             if let Some(address) = *occupant.borrow_and_update() {
                 break address;
             }
-            if attempts.len() < MOST_KNOCKS
-                && let Ok(attempt) = knock(&shared).await
-            {
-                attempts.push(attempt);
+            attempts.retain(|(_, stream)| is_open(stream));
+            let mut refused = false;
+            if attempts.len() < most {
+                match knock(shared).await {
+                    Ok(attempt) => attempts.push(attempt),
+                    Err(_) => refused = true,
+                }
             }
-            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            if refused || attempts.len() >= BURST.min(most) {
+                let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            }
         };
         attempts.retain(|(address, _)| *address == holder);
         let Some((_, mut stream)) = attempts.pop() else {
-            // An attempt of an earlier round, whose connection is gone: its end is about to be seen.
-            let _ = timeout(NEXT_KNOCK, occupant.changed()).await;
+            // An attempt of the last round whose connection is gone: its end is about to be seen.
+            let _ = timeout(PULSE, occupant.changed()).await;
             continue;
         };
         shared.knocks.lock().await.clear();
         while occupant.borrow_and_update().is_some() && stream.write_all(b".").await.is_ok() {
-            let _ = stream.try_read(&mut [0; 64]);
+            is_open(&stream);
             let _ = timeout(PULSE, occupant.changed()).await;
         }
+        most = 1;
+    }
+}
+
+/// Reads away what the other end said.
+fn is_open(stream: &TcpStream) -> bool {
+    match stream.try_read(&mut [0; 64]) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 

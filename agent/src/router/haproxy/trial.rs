@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Haproxy, HoldBy, statistics::Statistics, trial_process::TrialProcess};
+use super::{Haproxy, HoldBy, room::ADDRESS, statistics::Statistics, trial_process::TrialProcess};
 use crate::{
     change::{RouteChange, RouteState},
     config,
@@ -95,7 +95,7 @@ pub(super) async fn try_out(binary: &Path, scratch: &Path, algorithm: &str, by: 
     let entrance = free_port().await.map_err(|error| error.to_string())?;
     let configuration = format!(
         "global\n  stats socket {socket} level admin\ndefaults\n  mode tcp\n  timeout connect 2s\n  timeout queue 20s\n  \
-         timeout client 20s\n  timeout server 20s\nfrontend entrance\n  bind 127.0.0.1:{entrance}\n  default_backend trial\n\
+         timeout client 20s\n  timeout server 20s\nfrontend entrance\n  bind {ADDRESS}:{entrance}\n  default_backend trial\n\
          backend trial\n  balance {algorithm}\n  server source 127.0.0.1:{}\n  server target 127.0.0.1:{} disabled\n",
         source.port,
         target.port,
@@ -105,7 +105,7 @@ pub(super) async fn try_out(binary: &Path, scratch: &Path, algorithm: &str, by: 
         .map_err(|error| format!("{} cannot be started: {error}", binary.display()))?;
     let settings = config::Haproxy {
         socket: directory.join("admin"),
-        entrance: format!("127.0.0.1:{entrance}"),
+        entrance: format!("{ADDRESS}:{entrance}"),
         frontend: "entrance".into(),
         binary: binary.to_owned(),
     };
@@ -115,18 +115,10 @@ pub(super) async fn try_out(binary: &Path, scratch: &Path, algorithm: &str, by: 
         there_and_back(&router).await
     }
     .await;
-    // The watchdog takes its time; a process that hangs answers nothing meanwhile.
-    if outcome.is_err() {
-        for _ in 0..30 {
-            if let Some(status) = process.ended() {
-                return Err(format!("HAProxy dies of it ({status})"));
-            }
-            if router.socket.ask("show info").await.is_ok_and(|answer| answer.contains("Version")) {
-                break;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
+    let outcome = match (outcome, process.ended()) {
+        (Err(reason), Some(status)) => Err(format!("HAProxy dies of it ({status}): {reason}")),
+        (outcome, _) => outcome,
+    };
     drop(router);
     process.end().await;
     outcome
@@ -187,7 +179,7 @@ async fn there_and_back(router: &Haproxy) -> Result<(), String> {
 }
 
 async fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port())
+    Ok(TcpListener::bind((ADDRESS, 0)).await?.local_addr()?.port())
 }
 
 /// A server that says its name and closes.

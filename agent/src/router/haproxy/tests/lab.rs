@@ -96,7 +96,8 @@ impl Lab {
     pub(super) async fn with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (old, new) = (Server::start("old").await, Server::start("new").await);
-        let entrance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+        // An address from which nobody's outgoing connections take ports meanwhile.
+        let entrance = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 9), 0)).await.unwrap().local_addr().unwrap();
         let Options { backend, old: of_old, new: of_new, level, queue } = options;
         let text = format!(
             "global\n  stats socket {socket} level {level}\ndefaults\n  mode tcp\n  timeout connect 2s\n  timeout queue {queue}\n  \
