@@ -205,6 +205,7 @@ fn a_target_opens_only_on_its_own_permit_and_never_after_a_burn() {
     assert_eq!(burned(1).statement(&host()), Some(receipt(1)));
     assert_eq!(refused(&burned(1), Command::Open { permit: permit(1) }), "BURNED");
     let again = played(burned(1), [Command::Reseed { epoch: Epoch(1) }]);
+    assert_eq!(refused(&again, Command::Burn { epoch: Epoch(1) }), "BURN_EPOCH");
     assert_eq!(refused(&again, promote(1, fence_proof(1, 100), 100)), "EPOCH_BURNED");
     assert_eq!(played(again, [charge(2), promote(2, fence_proof(2, 100), 100)]).phase(), Phase::Promoting);
 }
