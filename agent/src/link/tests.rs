@@ -271,6 +271,27 @@ async fn a_stream_without_its_end_frame_is_broken() {
 }
 
 #[tokio::test]
+async fn a_transport_that_takes_no_more_ends_an_idle_socket_and_its_last_word_is_the_reason() {
+    let end = || Ok(frame(v1::frame::Kind::End(v1::frame::End {})));
+    let (mut local, socket) = UnixStream::pair().unwrap();
+    let (out, sent) = mpsc::channel(8);
+    drop(sent);
+    let idle = splice::splice(futures::stream::iter([end()]), out, std::convert::identity, socket, Bytes::new());
+    assert_eq!(timeout(SOON, idle).await.expect("it does not wait for bytes").expect_err("gone").code, "LINK_BROKEN");
+    assert_eq!(rest(&mut local).await, b"");
+
+    let (_local, socket) = UnixStream::pair().unwrap();
+    let (out, sent) = mpsc::channel(8);
+    drop(sent);
+    let late = futures::stream::once(Box::pin(async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(Failure::refused("LINK_REFUSED", "it is not let through", "-").into())
+    }));
+    let outcome = splice::splice(late, out, std::convert::identity, socket, Bytes::new()).await;
+    assert_eq!(outcome.expect_err("refused").code, "LINK_REFUSED");
+}
+
+#[tokio::test]
 async fn a_reader_that_stops_stops_the_writer() {
     let lab = Lab::new().await;
     let (mut client, _server) = lab.linked().await;
