@@ -254,3 +254,20 @@ fn one_sides_commands_and_events_have_no_place_on_the_other() {
     let refusal = source().after(&BatonEvent::Burned).expect_err("not a target");
     assert_eq!(refusal.sentence, r#""burned" cannot follow on SERVING"#);
 }
+
+/// What stands in ledgers that exist: these words stay readable.
+#[test]
+fn events_are_written_as_they_always_were() {
+    for (event, json) in [
+        (BatonEvent::Shut, r#"{"baton":"shut"}"#),
+        (BatonEvent::Charged { epoch: Epoch(7) }, r#"{"baton":"charged","epoch":7}"#),
+        (BatonEvent::Fenced { position: at(0x1_0000_0001) }, r#"{"baton":"fenced","position":{"postgres":"1/1"}}"#),
+        (
+            BatonEvent::Returned { receipt: receipt(1), epoch: Epoch(2) },
+            r#"{"baton":"returned","receipt":{"kind":"burn_receipt","migration":"shop","epoch":1,"journal":"00112233445566778899aabbccddeeff","signer":"db"},"epoch":2}"#,
+        ),
+    ] {
+        assert_eq!(serde_json::to_string(&event).unwrap(), json);
+        assert_eq!(serde_json::from_str::<BatonEvent>(json).unwrap(), event);
+    }
+}
