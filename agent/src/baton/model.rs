@@ -5,6 +5,8 @@
 //! some time later, so the order "record, then do" is part of what is explored. Checked: never two writable databases, no
 //! acknowledged write missing from the open one, no old primary back to life, and always a way on without any controller.
 
+#![allow(clippy::print_stdout, reason = "a counter-example is read by people")]
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},

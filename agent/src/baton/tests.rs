@@ -205,6 +205,7 @@ fn a_target_opens_only_on_its_own_permit_and_never_after_a_burn() {
     assert_eq!(burned(1).statement(&host()), Some(receipt(1)));
     assert_eq!(refused(&burned(1), Command::Open { permit: permit(1) }), "BURNED");
     let again = played(burned(1), [Command::Reseed { epoch: Epoch(1) }]);
+    assert_eq!(refused(&again, Command::Burn { epoch: Epoch(1) }), "BURN_EPOCH");
     assert_eq!(refused(&again, promote(1, fence_proof(1, 100), 100)), "EPOCH_BURNED");
     assert_eq!(played(again, [charge(2), promote(2, fence_proof(2, 100), 100)]).phase(), Phase::Promoting);
 }
@@ -252,4 +253,21 @@ fn one_sides_commands_and_events_have_no_place_on_the_other() {
     assert_eq!(refused(&target(), Command::LeaseEnded), "BATON_ORDER");
     let refusal = source().after(&BatonEvent::Burned).expect_err("not a target");
     assert_eq!(refusal.sentence, r#""burned" cannot follow on SERVING"#);
+}
+
+/// What stands in ledgers that exist: these words stay readable.
+#[test]
+fn events_are_written_as_they_always_were() {
+    for (event, json) in [
+        (BatonEvent::Shut, r#"{"baton":"shut"}"#),
+        (BatonEvent::Charged { epoch: Epoch(7) }, r#"{"baton":"charged","epoch":7}"#),
+        (BatonEvent::Fenced { position: at(0x1_0000_0001) }, r#"{"baton":"fenced","position":{"postgres":"1/1"}}"#),
+        (
+            BatonEvent::Returned { receipt: receipt(1), epoch: Epoch(2) },
+            r#"{"baton":"returned","receipt":{"kind":"burn_receipt","migration":"shop","epoch":1,"journal":"00112233445566778899aabbccddeeff","signer":"db"},"epoch":2}"#,
+        ),
+    ] {
+        assert_eq!(serde_json::to_string(&event).unwrap(), json);
+        assert_eq!(serde_json::from_str::<BatonEvent>(json).unwrap(), event);
+    }
 }

@@ -1,0 +1,111 @@
+//! One socket and a stream of frames each way, joined until both directions have ended or either side is gone.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flytt_proto::{failure::Failure, v1};
+use futures::{Stream, StreamExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::{broken, frame};
+
+/// Bytes asked of a socket at once: enough that a frame's own cost does not count.
+const CHUNK: usize = 256 * 1024;
+
+/// With less than this left in the buffer a new one is begun.
+const LEAST: usize = 64 * 1024;
+
+/// Frames on their way to the transport. While it takes none, the socket is not read.
+pub(super) const DEPTH: usize = 8;
+
+/// How long a transport that is gone may take to say why.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Joins `socket` with the frames that come in and those that go `out` (as the transport wants them: `wrap`). `first` was
+/// received already. Done once both directions have ended orderly; on an error both ends are dropped at once.
+pub(super) async fn splice<S, T>(
+    mut frames: S,
+    out: mpsc::Sender<T>,
+    wrap: impl Fn(v1::Frame) -> T,
+    socket: UnixStream,
+    first: Bytes,
+) -> Result<(), Failure>
+where
+    S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
+{
+    let (reader, writer) = socket.into_split();
+    let joined = tokio::try_join!(receive(&mut frames, writer, first), send(reader, &out, wrap));
+    if let Err(failure) = joined {
+        // The sockets are gone by now. Where the transport takes no more, what it says last is the better reason.
+        let reason = async { if out.is_closed() { last_word(&mut frames).await } else { None } };
+        return Err(timeout(LAST_WORD, reason).await.ok().flatten().unwrap_or(failure));
+    }
+    // Only now: a call that ends on one side takes with it what is still under way in the other direction.
+    drop(out);
+    match frames.next().await {
+        None => Ok(()),
+        Some(Ok(_)) => Err(broken("it goes on after its End")),
+        Some(Err(status)) => Err(status.into()),
+    }
+}
+
+async fn last_word<S>(frames: &mut S) -> Option<Failure>
+where
+    S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
+{
+    while let Some(frame) = frames.next().await {
+        if let Err(status) = frame {
+            return Some(status.into());
+        }
+    }
+    None
+}
+
+async fn receive<S>(frames: &mut S, mut writer: OwnedWriteHalf, first: Bytes) -> Result<(), Failure>
+where
+    S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
+{
+    writer.write_all(&first).await.map_err(broken)?;
+    while let Some(frame) = frames.next().await {
+        match frame?.kind {
+            Some(v1::frame::Kind::Data(data)) => writer.write_all(&data).await.map_err(broken)?,
+            Some(v1::frame::Kind::End(_)) => {
+                // The other end may be gone by now; it has had everything.
+                let _ = writer.shutdown().await;
+                return Ok(());
+            }
+            Some(v1::frame::Kind::Hello(_)) | None => return Err(broken("a frame that has no place here")),
+        }
+    }
+    Err(broken("it ends without an End"))
+}
+
+async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn(v1::Frame) -> T) -> Result<(), Failure> {
+    let gone = || broken("the other agent is gone");
+    let mut buffer = BytesMut::with_capacity(CHUNK);
+    loop {
+        if buffer.capacity() < LEAST {
+            buffer.reserve(CHUNK);
+        }
+        let read = tokio::select! {
+            read = reader.read_buf(&mut buffer) => read.map_err(broken)?,
+            () = out.closed() => return Err(gone()),
+        };
+        let kind = match read {
+            0 => v1::frame::Kind::End(v1::frame::End {}),
+            _ => v1::frame::Kind::Data(buffer.split().freeze()),
+        };
+        out.send(wrap(frame(kind))).await.map_err(|_| gone())?;
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
