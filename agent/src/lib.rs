@@ -2,6 +2,8 @@
 
 pub mod baton;
 pub mod change;
+pub mod command;
 pub mod config;
 pub mod engine;
 pub mod router;
+pub mod secret;
