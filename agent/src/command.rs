@@ -22,6 +22,10 @@ use tokio::{
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// More output than this is not kept.
 const KEPT: u64 = 1 << 20;
+/// Of a program under way, for the text of its failure.
+const KEPT_LINES: usize = 4;
+/// How long the words of a program that has ended may take to come out of the pipe.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A program and its arguments. It cannot hold a secret: there is no way to turn one into an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +98,7 @@ impl Command {
     pub fn start(&self) -> Result<Running, CommandError> {
         let mut group = self.spawn(Stdio::null())?;
         let stderr = BufReader::new(group.child.stderr.take().expect("piped above"));
-        Ok(Running { program: self.to_string(), group, stderr, heard: Vec::new() })
+        Ok(Running { program: self.to_string(), group, stderr, over: false, partial: Vec::new(), heard: Vec::new() })
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the module that spawns")]
@@ -129,23 +133,39 @@ pub struct Running {
     program: String,
     group: Group,
     stderr: BufReader<ChildStderr>,
+    /// The first process has ended.
+    over: bool,
+    partial: Vec<u8>,
     heard: Vec<String>,
 }
 
 impl Running {
-    /// The next line it says; `None` at its end.
+    /// The next line it says; `None` at its end, also where a child that outlives it keeps the pipe open.
     pub async fn line(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        match self.stderr.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => None,
-            Ok(_) => {
-                let line = String::from_utf8_lossy(&line).trim().to_owned();
-                if self.heard.len() == 4 {
-                    self.heard.remove(0);
+        loop {
+            let read = self.stderr.read_until(b'\n', &mut self.partial);
+            let read = if self.over {
+                tokio::time::timeout(LAST_WORDS, read).await.unwrap_or(Ok(0))
+            } else {
+                tokio::select! {
+                    biased;
+                    read = read => read,
+                    _ = self.group.child.wait() => {
+                        self.over = true;
+                        continue;
+                    }
                 }
-                self.heard.push(line.clone());
-                Some(line)
+            };
+            // What was read before an interruption stands in `partial`.
+            if read.is_err() || (matches!(read, Ok(0)) && self.partial.is_empty()) {
+                return None;
             }
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.partial)).trim().to_owned();
+            if self.heard.len() == KEPT_LINES {
+                self.heard.remove(0);
+            }
+            self.heard.push(line.clone());
+            return Some(line);
         }
     }
 
@@ -256,6 +276,17 @@ mod tests {
             assert!(begun.elapsed() < LONG, "the grandchild lives on");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn its_end_is_seen_although_a_grandchild_holds_the_pipe() {
+        let mark = format!("33.{}", std::process::id());
+        let script = format!("sleep {mark} & echo last >&2; exit 7");
+        let mut running = Command::new("/bin/sh").args(["-c", &script]).start().unwrap();
+        assert_eq!(running.line().await.as_deref(), Some("last"));
+        assert_eq!(tokio::time::timeout(LONG, running.line()).await, Ok(None));
+        assert_eq!(running.wait().await.unwrap_err().to_string(), "sh fails (exit status: 7): last");
+        assert!(end_all(|line| line.get(1) == Some(&mark), LONG).await);
     }
 
     #[tokio::test]

@@ -38,11 +38,17 @@ impl Postgres {
 
     /// What a server started now would have as `name`.
     pub(super) async fn configured(&self, name: &str) -> Result<String, Failure> {
-        let mut command = Command::new(self.config.bin.join("postgres")).arg("-D").arg(&self.config.data_directory);
-        if let Some(config_file) = &self.config.config_file {
-            let mut setting = std::ffi::OsString::from("config_file=");
-            setting.push(config_file);
-            command = command.arg("-c").arg(setting);
+        let mut command = Command::new(self.config.bin.join("postgres"));
+        match &self.config.config_file {
+            // Not `-D`: that fails as long as there is no directory.
+            Some(config_file) => {
+                for (key, path) in [("config_file=", config_file), ("data_directory=", &self.config.data_directory)] {
+                    let mut setting = std::ffi::OsString::from(key);
+                    setting.push(path);
+                    command = command.arg("-c").arg(setting);
+                }
+            }
+            None => command = command.arg("-D").arg(&self.config.data_directory),
         }
         let output = command.args(["-C", name]).run(LIMIT).await;
         output.map(|output| output.stdout).map_err(|error| failure::tool("CONFIG_UNREADABLE", &error))
