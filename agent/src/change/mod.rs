@@ -88,6 +88,8 @@ pub struct Backup {
     /// bytes a second; 0 = no limit
     pub max_rate: u64,
     pub fast_checkpoint: bool,
+    /// The system identifier that the copy must carry.
+    pub system: String,
     pub expected_bytes: u64,
 }
 

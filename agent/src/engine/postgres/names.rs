@@ -1,0 +1,75 @@
+//! What a move calls its things on a PostgreSQL server, and the quoting of texts for the three languages it reads.
+//! Every name comes from a checked migration name, so it is safe in SQL, in `pg_hba.conf` and in a path.
+
+use std::path::{Path, PathBuf};
+
+use flytt_proto::name::Migration;
+
+/// The move's superuser: the agent's own way in, from the fence on the only one.
+pub(super) fn agent_role(migration: &Migration) -> String {
+    format!("{}_agent", migration.identifier())
+}
+
+pub(super) fn replication_role(migration: &Migration) -> String {
+    format!("{}_repl", migration.identifier())
+}
+
+pub(super) fn slot(migration: &Migration) -> String {
+    migration.identifier()
+}
+
+/// The `pg_ident.conf` map that lets this operating-system user, and nobody else, be the agent's role.
+pub(super) fn map(migration: &Migration) -> String {
+    migration.identifier()
+}
+
+pub(super) fn block(migration: &Migration, purpose: &str) -> String {
+    format!("flytt {migration} {purpose}")
+}
+
+/// What stands in the place of the data directory's former contents.
+pub(super) fn trash(migration: &Migration) -> String {
+    format!(".flytt-trash-{migration}")
+}
+
+/// Says which directory holds a copy that we made: only such a one is ever emptied.
+pub(super) fn seed_mark(state: &Path, slot: &str) -> PathBuf {
+    state.join("seed").join(format!("{slot}.mark"))
+}
+
+/// An SQL string literal; `standard_conforming_strings` does not matter to it.
+pub(super) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if doubled.contains('\\') { format!(" E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// A value in `postgresql.conf`, where a backslash escapes (manual, "Parameter Names and Values").
+pub(super) fn setting(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// `key='value' …` as libpq reads it (manual, "Connection Strings").
+pub(super) fn conninfo(pairs: &[(&str, &str)]) -> String {
+    let quoted = |(key, value): &(&str, &str)| format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
+    pairs.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_fits_an_identifier() {
+        let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
+        assert!(agent_role(&migration).len() <= 63 && replication_role(&migration).len() <= 63);
+        assert!(agent_role(&migration).bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+    }
+
+    #[test]
+    fn quotes_and_backslashes_survive() {
+        assert_eq!(literal("o'clock"), "'o''clock'");
+        assert_eq!(literal(r"a\'b"), r" E'a\\''b'");
+        assert_eq!(setting(r"it's a\b"), r"'it''s a\\b'");
+        assert_eq!(conninfo(&[("host", "/a b"), ("x", r"it's \")]), r"host='/a b' x='it\'s \\'");
+    }
+}

@@ -1,0 +1,273 @@
+//! What each intent still needs on this host, as changes. Looks and proposes; nothing is done here.
+
+use flytt_proto::{failure::Failure, name::Migration, v1};
+
+use super::{Postgres, cluster, failure, names, rules, standby};
+use crate::{
+    change::{Backup, Block, Change, DataDir, File, Statement, Verb},
+    engine::{Intent, SeedOrder, Serving, Upstream},
+    secret,
+};
+
+impl Postgres {
+    pub(super) async fn changes(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
+        match intent {
+            Intent::Admit { verifier, peer_address } => self.admit(migration, verifier, *peer_address).await,
+            Intent::Seed(order) => self.seed(migration, order),
+            Intent::Follow(upstream) => self.follow(migration, upstream).await,
+            Intent::Ready => Ok(vec![Change::Server(Verb::Checkpoint)]),
+            Intent::Gate => self.gate(migration).await,
+            Intent::Fence { drain_ms } => {
+                Ok(vec![self.shut(migration, "fence").await?, Change::Server(Verb::EndSessions { drain_ms: *drain_ms })])
+            }
+            Intent::Promote => Ok(vec![Change::Server(Verb::Promote)]),
+            Intent::Burn => Ok(vec![self.shut(migration, "gate").await?, Change::Server(Verb::Kill)]),
+            Intent::Surrender => self.surrender(),
+            Intent::Open => Ok(vec![absent(self.files().await?.hba, names::block(migration, "gate"))]),
+            Intent::Retire => self.retire(migration),
+            Intent::Finish { role } => self.finish(migration, *role).await,
+        }
+    }
+
+    async fn admit(&self, migration: &Migration, verifier: &str, peer: Option<std::net::IpAddr>) -> Result<Vec<Change>, Failure> {
+        if !is_verifier(verifier) {
+            return Err(Failure::refused("BAD_VERIFIER", "the verifier is not SCRAM-SHA-256", "make the credential again"));
+        }
+        let (agent, replication, slot) =
+            (names::agent_role(migration), names::replication_role(migration), names::slot(migration));
+        let role = |role: &str, attributes: &str| {
+            Change::Statement(Statement {
+                about: format!("create role {role}"),
+                run: vec![
+                    format!(
+                        "do $$ begin if not exists (select from pg_roles where rolname = '{role}') then create role {role}; \
+                         end if; end $$"
+                    ),
+                    format!("alter role {role} {attributes}"),
+                ],
+                undo: vec![format!("drop role if exists {role}")],
+            })
+        };
+        let mut changes = vec![
+            role(&agent, "superuser login password null"),
+            role(&replication, &format!("replication login password '{verifier}'")),
+        ];
+        changes.extend(self.admission(migration, peer).await?);
+        changes.push(Change::Statement(Statement {
+            about: format!("create replication slot {slot}"),
+            run: vec![format!(
+                "select pg_create_physical_replication_slot('{slot}', true) \
+                 where not exists (select from pg_replication_slots where slot_name = '{slot}')"
+            )],
+            undo: drop_slot(&slot),
+        }));
+        Ok(changes)
+    }
+
+    /// Our ways in: the agent's role by peer authentication under a map of its own, the replication role by its password.
+    async fn admission(&self, migration: &Migration, peer: Option<std::net::IpAddr>) -> Result<Vec<Change>, Failure> {
+        let files = self.files().await?;
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+            .ok()
+            .flatten()
+            .ok_or_else(|| Failure::refused("NO_USER", "the agent's own user has no name", "look at /etc/passwd"))?;
+        let name = names::block(migration, "admit");
+        Ok(vec![
+            present(files.ident, name.clone(), rules::ident(migration, &user.name)),
+            present(files.hba, name, rules::admission(migration, peer)),
+        ])
+    }
+
+    fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+        let data = &self.config.data_directory;
+        let slot = names::slot(migration);
+        let system = cluster::system_identifier(data).map_err(|error| failure::file(data, &error))?;
+        let refuse = |code: &str, sentence: String, remedy: &str| Err(Failure::refused(code, sentence, remedy));
+        if !self.may_replace {
+            let sentence = "this host does not allow its data directory to be replaced".to_owned();
+            return refuse("NO_CONSENT", sentence, "set `may_replace_data = true` in the target's agent.toml");
+        }
+        if data.parent().is_none() || std::fs::symlink_metadata(data).is_ok_and(|meta| !meta.is_dir()) {
+            return refuse("BAD_DATA_DIRECTORY", format!("{} is not a plain directory", data.display()), "name it in agent.toml");
+        }
+        if self.postmaster().is_some() {
+            return refuse("TARGET_RUNS", format!("a server runs in {}", data.display()), "stop the target's server");
+        }
+        let empty = cluster::is_empty(data).map_err(|error| failure::file(data, &error))?;
+        let named = system.is_some_and(|id| id.to_string() == order.replace_system);
+        if !empty && !named && !self.holds_copy(&slot, data) {
+            let found = system.map_or("files that are no cluster".to_owned(), |id| format!("cluster {id}"));
+            return refuse(
+                "DIRECTORY_NOT_EMPTY",
+                format!("{} holds {found}, which nobody named", data.display()),
+                "empty it, or name its system identifier as the one to be replaced",
+            );
+        }
+        let mut changes = Vec::new();
+        if !empty {
+            if cluster::is_mount_point(data) {
+                return refuse(
+                    "MOUNT_POINT",
+                    format!("{} is a mount point and not empty", data.display()),
+                    "empty it, or put the data directory one level below",
+                );
+            }
+            let parent = data.parent().expect("checked above");
+            changes.push(Change::DataDir(DataDir { path: data.clone(), trash: parent.join(names::trash(migration)) }));
+        }
+        let (host, port, tls) = reach(&order.upstream);
+        changes.push(Change::Backup(Backup {
+            into: data.clone(),
+            host,
+            port,
+            role: names::replication_role(migration),
+            slot,
+            passfile: secret::passfile(&self.state, migration.as_str()),
+            tls,
+            max_rate: order.max_rate,
+            fast_checkpoint: order.fast_checkpoint,
+            system: order.system.clone(),
+            expected_bytes: order.expected_bytes,
+        }));
+        Ok(changes)
+    }
+
+    async fn follow(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+        let mut changes = self.admission(migration, None).await?;
+        changes.extend(self.standby_files(migration, upstream)?);
+        changes.push(Change::Server(Verb::Start));
+        Ok(changes)
+    }
+
+    fn standby_files(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+        let data = &self.config.data_directory;
+        let path = data.join("postgresql.auto.conf");
+        let copied = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failure::file(&path, &error)),
+        };
+        // Not the copied text itself: a `primary_conninfo` in it may hold somebody's password.
+        let kept = standby::without_ours(&copied);
+        let passfile = secret::passfile(&self.state, migration.as_str());
+        let want = format!("{kept}{}", standby::settings(migration, &reach(upstream), &passfile));
+        Ok(vec![
+            Change::File(File { path, want: Some(want), had: Some(kept), mode: 0o600 }),
+            Change::File(File { path: data.join("standby.signal"), want: Some(String::new()), had: None, mode: 0o600 }),
+        ])
+    }
+
+    async fn gate(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
+        let mut changes = self.admission(migration, None).await?;
+        // Dead while the gate stands before it; the moment the gate goes it lets the proof through the routers in.
+        let hba = self.files().await?.hba;
+        changes.push(present(hba, names::block(migration, "entrance"), rules::entrance(migration, &self.config.database)));
+        changes.push(self.shut(migration, "gate").await?);
+        changes.push(Change::Server(Verb::EndSessions { drain_ms: 0 }));
+        Ok(changes)
+    }
+
+    /// The block that lets nobody in but us. Its undo always removes it, whoever else edited the file.
+    async fn shut(&self, migration: &Migration, purpose: &str) -> Result<Change, Failure> {
+        let hba = self.files().await?.hba;
+        let now = std::fs::read_to_string(&hba).map_err(|error| failure::file(&hba, &error))?;
+        Ok(present(hba, names::block(migration, purpose), rules::closed(migration, &now)))
+    }
+
+    fn surrender(&self) -> Result<Vec<Change>, Failure> {
+        let signal = self.config.data_directory.join("standby.signal");
+        let mut changes = vec![Change::File(File { path: signal, want: Some(String::new()), had: None, mode: 0o600 })];
+        if let Some(start) = self.config_file().parent().map(|parent| parent.join("start.conf"))
+            && let Ok(had) = std::fs::read_to_string(&start)
+        {
+            changes.push(Change::File(File { path: start, want: Some("manual\n".into()), had: Some(had), mode: 0o644 }));
+        }
+        Ok(changes)
+    }
+
+    fn retire(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
+        if self.postmaster().is_none() {
+            return Ok(Vec::new());
+        }
+        let slot = names::slot(migration);
+        let about = format!("drop replication slot {slot}");
+        Ok(vec![Change::Statement(Statement { about, run: drop_slot(&slot), undo: Vec::new() }), Change::Server(Verb::Kill)])
+    }
+
+    /// Blocks first: without the map the agent is its configured role again, and can drop the one it was.
+    async fn finish(&self, migration: &Migration, role: v1::Role) -> Result<Vec<Change>, Failure> {
+        let files = self.files().await?;
+        let writable = self.now_serving().await? == Serving::Writable;
+        let (agent, replication) = (names::agent_role(migration), names::replication_role(migration));
+        let mut changes = Vec::new();
+        let statement = |about: String, run: Vec<String>| Change::Statement(Statement { about, run, undo: Vec::new() });
+        if writable {
+            let slot = names::slot(migration);
+            changes.push(statement(format!("drop replication slot {slot}"), drop_slot(&slot)));
+            if role == v1::Role::Target {
+                changes.push(statement("reset the standby's settings".into(), standby::reset()));
+            }
+        }
+        for purpose in ["gate", "fence", "entrance", "admit"] {
+            // A surrendered source stays fenced: it holds data that is no longer the truth.
+            if role == v1::Role::Source && !writable && purpose == "fence" {
+                continue;
+            }
+            changes.push(absent(files.hba.clone(), names::block(migration, purpose)));
+        }
+        changes.push(absent(files.ident, names::block(migration, "admit")));
+        if writable {
+            for role in [&agent, &replication] {
+                changes.push(statement(format!("drop role {role}"), vec![format!("drop role if exists {role}")]));
+            }
+        }
+        let gone = |path| Change::File(File { path, want: None, had: None, mode: 0o600 });
+        changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(names::seed_mark(&self.state, &names::slot(migration))));
+        Ok(changes)
+    }
+}
+
+/// Host (or socket directory), port, TLS.
+fn reach(upstream: &Upstream) -> (String, u16, bool) {
+    match upstream {
+        Upstream::Tunnel { directory, port } => (directory.to_string_lossy().into_owned(), *port, false),
+        Upstream::Direct { host, port } => (host.clone(), *port, true),
+    }
+}
+
+/// A slot in use cannot be dropped: its walsender is ended first, and waited for.
+fn drop_slot(slot: &str) -> Vec<String> {
+    vec![
+        format!("select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '{slot}' and active"),
+        format!("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{slot}'"),
+    ]
+}
+
+fn present(path: std::path::PathBuf, name: String, text: String) -> Change {
+    Change::Block(Block { path, name, want: Some(text), had: None })
+}
+
+fn absent(path: std::path::PathBuf, name: String) -> Change {
+    Change::Block(Block { path, name, want: None, had: None })
+}
+
+/// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`: nothing that could leave a string literal.
+fn is_verifier(text: &str) -> bool {
+    text.len() < 300
+        && text.starts_with("SCRAM-SHA-256$")
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-$:+/=".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_cannot_leave_its_literal() {
+        assert!(is_verifier(&postgres_protocol::password::scram_sha_256(b"x")));
+        for bad in ["", "md5abc", "SCRAM-SHA-256$' superuser '", "SCRAM-SHA-256$\\", "SCRAM-SHA-256$\n"] {
+            assert!(!is_verifier(bad), "{bad:?}");
+        }
+    }
+}
