@@ -46,7 +46,8 @@ async fn look(host: &Arc<Host>, migration: &Migration) -> Result<(), flytt_proto
     if held < 64 << 20 {
         return Ok(());
     }
-    let reason = format!("the disk of the source's WAL has {free} % left and the slot kept {held} bytes, so the slot was dropped");
+    let reason =
+        format!("the disk of the source's WAL has {free} % left and the slot kept {held} bytes, so the slot was dropped");
     tracing::error!(%migration, "{reason}");
     host.guarded(migration, reason).await?;
     for change in host.changes_of(migration, |action| matches!(action, v1::action::Kind::Admit(_))) {

@@ -11,7 +11,10 @@ use flytt_proto::{
     artefact::{self, Claim, Kind as ClaimKind},
     failure::Failure,
     identity::{Credentials, dial, verify_signed},
-    name::{Epoch, HostName, Migration, OperationId, step::{FENCE, OPEN, RETIRE, SURRENDER}},
+    name::{
+        Epoch, HostName, Migration, OperationId,
+        step::{FENCE, OPEN, RETIRE, SURRENDER},
+    },
     v1,
 };
 use tokio::sync::oneshot;
@@ -45,7 +48,7 @@ pub struct Host {
     pub(crate) turn: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
     tunnels: tokio::sync::Mutex<BTreeMap<Migration, Tunnel>>,
-    peers: tokio::sync::Mutex<BTreeMap<HostName, (String, tonic::transport::Channel)>>,
+    peers: Arc<Peers>,
     /// The agent is going away.
     pub ended: CancellationToken,
 }
@@ -58,14 +61,14 @@ impl Host {
         let host = Arc::new(Self {
             name,
             config,
-            credentials,
             ledger,
             hands,
             leases: Leases::default(),
             turn: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
-            peers: tokio::sync::Mutex::default(),
+            credentials: credentials.clone(),
+            peers: Arc::new(Peers { credentials: credentials.clone(), open: tokio::sync::Mutex::default() }),
             ended: CancellationToken::new(),
         });
         host.take_up().await;
@@ -111,7 +114,8 @@ impl Host {
                 }
                 Phase::Surrendered => {
                     if let Some(v1::action::Kind::Surrender(surrender)) = self.action_of(migration, SURRENDER)
-                        && let (Ok(peer), Ok(permit)) = (crate::action::peer(surrender.target.as_ref()), self.sign_newest(migration))
+                        && let (Ok(peer), Ok(permit)) =
+                            (crate::action::peer(surrender.target.as_ref()), self.sign_newest(migration))
                     {
                         self.hand_on(migration, peer, permit);
                     }
@@ -177,9 +181,10 @@ impl Host {
     }
 
     pub(crate) fn router(&self) -> Result<&Arc<dyn Router>, Failure> {
-        self.hands.router.as_ref().ok_or_else(|| {
-            Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml")
-        })
+        self.hands
+            .router
+            .as_ref()
+            .ok_or_else(|| Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml"))
     }
 
     // --- operations at work
@@ -288,7 +293,10 @@ impl Host {
         }
         Err(Failure::refused(
             "WRONG_ARTEFACT",
-            format!("a {:?} of {} by {} is not the {kind:?} of {migration} that is needed", claim.kind, claim.migration, claim.signer),
+            format!(
+                "a {:?} of {} by {} is not the {kind:?} of {migration} that is needed",
+                claim.kind, claim.migration, claim.signer
+            ),
             "run `flytt status`",
         ))
     }
@@ -303,7 +311,9 @@ impl Host {
 
     fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
         self.ledger.book().operations.iter().find_map(|(id, operation)| match &operation.action.kind {
-            Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => crate::action::peer(tunnel.source.as_ref()).ok(),
+            Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => {
+                crate::action::peer(tunnel.source.as_ref()).ok()
+            }
             _ => None,
         })
     }
@@ -311,7 +321,9 @@ impl Host {
     /// The hold of this move on this router, where it has not ended.
     pub(crate) fn hold_of(&self, migration: &Migration) -> Option<(OperationId, v1::Hold)> {
         self.ledger.book().operations.into_iter().find_map(|(id, operation)| match operation.action.kind {
-            Some(v1::action::Kind::Hold(hold)) if id.migration == *migration && operation.state != State::Undone => Some((id, hold)),
+            Some(v1::action::Kind::Hold(hold)) if id.migration == *migration && operation.state != State::Undone => {
+                Some((id, hold))
+            }
             _ => None,
         })
     }
@@ -347,7 +359,7 @@ impl Host {
                     return;
                 }
                 let said = async {
-                    let mut client = v1::peer_client::PeerClient::new(host.dial(&peer).await?);
+                    let mut client = v1::peer_client::PeerClient::new(host.peers.channel(&peer).await?);
                     let reply = client.hand(v1::HandRequest { artefact: Some(permit.clone()) }).await?.into_inner();
                     Ok::<_, Failure>(reply.outcome)
                 };
@@ -379,23 +391,10 @@ impl Host {
         migration: &Migration,
         peer: &(HostName, String),
     ) -> Result<v1::baton_state::Phase, Failure> {
-        let mut client = v1::peer_client::PeerClient::new(self.dial(peer).await?);
+        let mut client = v1::peer_client::PeerClient::new(self.peers.channel(peer).await?);
         let ask = client.baton(v1::BatonRequest { migration: migration.to_string() });
         let reply = tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??;
         Ok(reply.into_inner().phase())
-    }
-
-    /// A channel to another agent; kept, since it reconnects by itself.
-    async fn dial(&self, peer: &(HostName, String)) -> Result<tonic::transport::Channel, Failure> {
-        let mut peers = self.peers.lock().await;
-        if let Some((address, channel)) = peers.get(&peer.0)
-            && *address == peer.1
-        {
-            return Ok(channel.clone());
-        }
-        let channel = dial(&self.credentials, &peer.0, &peer.1).await?;
-        peers.insert(peer.0.clone(), (peer.1.clone(), channel.clone()));
-        Ok(channel)
     }
 
     // --- links
@@ -407,12 +406,17 @@ impl Host {
     pub(crate) async fn open_tunnel(&self, migration: &Migration, peer: HostName, address: String) -> Result<(), Failure> {
         let mut tunnels = self.tunnels.lock().await;
         if !tunnels.contains_key(migration) {
-            let credentials = self.credentials.clone();
-            let dial = move || {
-                let (credentials, peer, address) = (credentials.clone(), peer.clone(), address.clone());
-                async move { dial(&credentials, &peer, &address).await }
+            let peers = self.peers.clone();
+            let open = move |frames| {
+                let (peers, peer) = (peers.clone(), (peer.clone(), address.clone()));
+                async move {
+                    let channel = peers.channel(&peer).await?;
+                    let mut client = v1::link_client::LinkClient::new(channel).max_decoding_message_size(4 << 20);
+                    Ok(client.open(frames).await?.into_inner())
+                }
             };
-            tunnels.insert(migration.clone(), Tunnel::listen(&self.tunnel_directory(migration), migration.clone(), dial).await?);
+            let directory = self.tunnel_directory(migration);
+            tunnels.insert(migration.clone(), Tunnel::listen(&directory, crate::link::PORT, migration, open).await?);
         }
         Ok(())
     }
@@ -479,6 +483,27 @@ impl Host {
 
     pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {
         At { host: self.clone(), migration: migration.clone(), epoch, events: Events::new() }
+    }
+}
+
+/// Channels to other agents; kept, since they reconnect by themselves.
+#[derive(Debug)]
+struct Peers {
+    credentials: Arc<Credentials>,
+    open: tokio::sync::Mutex<BTreeMap<HostName, (String, tonic::transport::Channel)>>,
+}
+
+impl Peers {
+    async fn channel(&self, peer: &(HostName, String)) -> Result<tonic::transport::Channel, Failure> {
+        let mut open = self.open.lock().await;
+        if let Some((address, channel)) = open.get(&peer.0)
+            && *address == peer.1
+        {
+            return Ok(channel.clone());
+        }
+        let channel = dial(&self.credentials, &peer.0, &peer.1).await?;
+        open.insert(peer.0.clone(), (peer.1.clone(), channel.clone()));
+        Ok(channel)
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use flytt_proto::{
     failure::Failure,
-    name::{Epoch, Migration, StepId, step::{FENCE, SURRENDER}},
+    name::{
+        Epoch, Migration, StepId,
+        step::{FENCE, SURRENDER},
+    },
     v1,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -99,7 +102,11 @@ impl Leases {
                 lease.deadline = boot_time() + lease.length;
                 Ok(lease.length.as_millis().try_into().unwrap_or(u64::MAX))
             }
-            Some(_) | None => Err(Failure::refused("NO_LEASE", "there is no lease to renew", "the host has un-fenced by itself: run `flytt status`")),
+            Some(_) | None => Err(Failure::refused(
+                "NO_LEASE",
+                "there is no lease to renew",
+                "the host has un-fenced by itself: run `flytt status`",
+            )),
         }
     }
 

@@ -28,26 +28,63 @@ const VERSION: u32 = 1;
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
     /// These changes are about to be made. `action` is kept so that its undo needs nobody to repeat it.
-    Began { id: OperationId, epoch: Epoch, action: v1::Action, changes: Vec<Change> },
-    Done { id: OperationId, outcome: v1::Outcome },
-    Failed { id: OperationId, failure: Failure },
-    Undoing { id: OperationId },
-    Undone { id: OperationId },
+    Began {
+        id: OperationId,
+        epoch: Epoch,
+        action: v1::Action,
+        changes: Vec<Change>,
+    },
+    Done {
+        id: OperationId,
+        outcome: v1::Outcome,
+    },
+    Failed {
+        id: OperationId,
+        failure: Failure,
+    },
+    Undoing {
+        id: OperationId,
+    },
+    Undone {
+        id: OperationId,
+    },
     /// The part that this host plays; where the baton begins.
-    Part { migration: Migration, role: Part },
+    Part {
+        migration: Migration,
+        role: Part,
+    },
     /// A controller took charge of a host that has no baton: a router's.
-    Charged { migration: Migration, epoch: Epoch },
+    Charged {
+        migration: Migration,
+        epoch: Epoch,
+    },
     /// A fence was leased; recorded before the fencing.
-    Leased { migration: Migration, lease: GrantedLease },
+    Leased {
+        migration: Migration,
+        lease: GrantedLease,
+    },
     /// Something happened to the right to accept writes.
-    Baton { migration: Migration, event: BatonEvent },
+    Baton {
+        migration: Migration,
+        event: BatonEvent,
+    },
     /// This peer may open links for this move.
-    Granted { migration: Migration, peer: HostName },
-    Withdrawn { migration: Migration },
+    Granted {
+        migration: Migration,
+        peer: HostName,
+    },
+    Withdrawn {
+        migration: Migration,
+    },
     /// The guard gave up the move to protect this host.
-    Guarded { migration: Migration, reason: String },
+    Guarded {
+        migration: Migration,
+        reason: String,
+    },
     /// Nothing of this move is left here.
-    Finished { migration: Migration },
+    Finished {
+        migration: Migration,
+    },
 }
 
 /// Who has a baton.
@@ -122,7 +159,10 @@ impl Book {
                 self.leases.insert(migration.clone(), lease.clone());
             }
             Entry::Baton { migration, event } => {
-                let baton = self.batons.get(migration).ok_or_else(|| disorder(format!("a baton of {migration}, which has no part here")))?;
+                let baton = self
+                    .batons
+                    .get(migration)
+                    .ok_or_else(|| disorder(format!("a baton of {migration}, which has no part here")))?;
                 self.batons.insert(migration.clone(), baton.after(event)?);
             }
             Entry::Granted { migration, peer } => {

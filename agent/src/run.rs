@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use flytt_proto::{
+    durable,
     failure::Failure,
     fuse::Fuse,
     identity::Credentials,
-    v1::{
-        link_server::LinkServer, observe_server::ObserveServer, operate_server::OperateServer, peer_server::PeerServer,
-    },
+    v1::{link_server::LinkServer, observe_server::ObserveServer, operate_server::OperateServer, peer_server::PeerServer},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     change::Hands,
     config::Config,
-
+    engine::postgres::Postgres,
     guard,
     host::Host,
     router::haproxy::Haproxy,
@@ -32,10 +31,22 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
     let engine = match &config.postgres {
-        _ => None,
+        Some(postgres) => {
+            let engine = Postgres::new(postgres.clone(), &config.state, config.may_replace_data);
+            Some(Arc::new(engine) as Arc<dyn crate::engine::Engine>)
+        }
+        None => None,
     };
     let router = match &config.haproxy {
-        Some(haproxy) => Some(Arc::new(Haproxy::new(haproxy.clone(), config.runtime.clone())) as Arc<dyn crate::router::Router>),
+        Some(haproxy) => {
+            durable::directory(&config.runtime, 0o700)
+                .map_err(|error| Failure::refused("DISK", error.to_string(), "see `runtime` in agent.toml"))?;
+            let router = Haproxy::new(haproxy.clone(), config.runtime.clone());
+            if let Err(failure) = router.adopt().await {
+                tracing::warn!(code = failure.code, "{failure}");
+            }
+            Some(Arc::new(router) as Arc<dyn crate::router::Router>)
+        }
         None => None,
     };
     let hands = Hands { engine, router, fuse: Fuse::default() };

@@ -151,7 +151,12 @@ fn init(path: &Path, deployment: Deployment) -> Result<Answer, Halt> {
 async fn add(path: &Path, name: &HostName, address: &str) -> Result<Answer, Halt> {
     let home = Home::load(path)?;
     if home.hosts()?.contains_key(name) {
-        return Err(Failure::refused("HOST_KNOWN", format!("a host {name} is known already"), "choose another name, or remove it with `flytt host remove`").into());
+        return Err(Failure::refused(
+            "HOST_KNOWN",
+            format!("a host {name} is known already"),
+            "choose another name, or remove it with `flytt host remove`",
+        )
+        .into());
     }
     let code = read_code()?;
     let host = enrol::add_host(home.authority(), name, address, &code).await?;
@@ -166,7 +171,9 @@ async fn add(path: &Path, name: &HostName, address: &str) -> Result<Answer, Halt
 /// From standard input, never from an argument: arguments are seen by every user of this machine.
 fn read_code() -> Result<Code, Failure> {
     let mut text = String::new();
-    let failed = |error: std::io::Error| Failure::refused("NO_CODE", format!("no code on standard input: {error}"), "type the code that `flytt-agent join` shows");
+    let failed = |error: std::io::Error| {
+        Failure::refused("NO_CODE", format!("no code on standard input: {error}"), "type the code that `flytt-agent join` shows")
+    };
     if std::io::stdin().is_terminal() {
         use std::io::Write as _;
         let _ = write!(anstream::stderr(), "one-time code (shown by `flytt-agent join`): ");
@@ -192,7 +199,9 @@ fn remove(path: &Path, name: &HostName) -> Result<Answer, Halt> {
 /// The first Ctrl-C asks to stop in order; what is under way is taken back (or finished, past the point of no return).
 async fn interrupts(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -39,7 +39,10 @@ pub enum Stopped {
     /// The operator asked for it, before the point of no return.
     Interrupted,
     /// A step failed; `blocks` when preflight forbids to begin.
-    Failed { step: String, failure: Failure },
+    Failed {
+        step: String,
+        failure: Failure,
+    },
     Blocked(Vec<v1::Finding>),
     /// The journal cannot be written: nothing more is done.
     Journal(Failure),
@@ -148,7 +151,11 @@ impl Drive<'_> {
         self.view.show(Line::Step { step, spec: self.spec });
         let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
         let action = step.action(self.spec, &self.known).ok_or_else(|| {
-            failed(Failure::refused("NOT_KNOWN", format!("{} needs what an earlier step did not give", step.id), "run `flytt rollback`"))
+            failed(Failure::refused(
+                "NOT_KNOWN",
+                format!("{} needs what an earlier step did not give", step.id),
+                "run `flytt rollback`",
+            ))
         })?;
         if step.phase == Phase::Preflight {
             return self.look(step, action).await;
@@ -240,7 +247,8 @@ impl Drive<'_> {
         }
         let baton = self.fleet.observer.baton(&self.spec.source, &self.spec.name).await.map_err(|failure| {
             Failure {
-                remedy: "bring the source's agent back, then run `flytt resume`; until then nothing is taken back or completed".into(),
+                remedy: "bring the source's agent back, then run `flytt resume`; until then nothing is taken back or completed"
+                    .into(),
                 ..failure
             }
             .with_effect(Effect::Unknown)

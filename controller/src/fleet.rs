@@ -49,7 +49,11 @@ impl Observer {
             return Ok(channel.clone());
         }
         let address = self.addresses.get(host).ok_or_else(|| {
-            Failure::refused("UNKNOWN_HOST", format!("there is no host {host}"), "run `flytt host add` for it, or correct migration.toml")
+            Failure::refused(
+                "UNKNOWN_HOST",
+                format!("there is no host {host}"),
+                "run `flytt host add` for it, or correct migration.toml",
+            )
         })?;
         let channel = dial(&self.credentials, host, address).await?;
         self.channels.lock().await.insert(host.clone(), channel.clone());
@@ -76,7 +80,10 @@ impl Observer {
         if facts.protocol != PROTOCOL {
             return Err(Failure::refused(
                 "PROTOCOL",
-                format!("{host}: its agent {} speaks protocol {}, this controller speaks {PROTOCOL}", facts.version, facts.protocol),
+                format!(
+                    "{host}: its agent {} speaks protocol {}, this controller speaks {PROTOCOL}",
+                    facts.version, facts.protocol
+                ),
                 "install the same version of flytt and flytt-agent everywhere; nothing was changed",
             ));
         }

@@ -21,15 +21,37 @@ const VERSION: u32 = 1;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The text of migration.toml as it was when the move began: later edits of the file change nothing.
-    Created { migration: Migration, spec: String, version: String },
+    Created {
+        migration: Migration,
+        spec: String,
+        version: String,
+    },
     /// A controller took charge.
-    Charged { epoch: Epoch, command: String },
-    Began { step: StepId },
-    Done { step: StepId, outcome: v1::Outcome, elapsed_us: u64 },
-    Failed { step: StepId, failure: Failure },
-    Undoing { step: StepId },
-    Undone { step: StepId },
-    Reached { milestone: Milestone },
+    Charged {
+        epoch: Epoch,
+        command: String,
+    },
+    Began {
+        step: StepId,
+    },
+    Done {
+        step: StepId,
+        outcome: v1::Outcome,
+        elapsed_us: u64,
+    },
+    Failed {
+        step: StepId,
+        failure: Failure,
+    },
+    Undoing {
+        step: StepId,
+    },
+    Undone {
+        step: StepId,
+    },
+    Reached {
+        milestone: Milestone,
+    },
 }
 
 /// Where a whole command ended.
@@ -92,7 +114,9 @@ impl Status {
                 self.migration = Some(migration.clone());
                 self.spec.clone_from(spec);
             }
-            Event::Charged { epoch, .. } if *epoch <= self.epoch => return Err(illegal(format!("epoch {epoch} after {}", self.epoch))),
+            Event::Charged { epoch, .. } if *epoch <= self.epoch => {
+                return Err(illegal(format!("epoch {epoch} after {}", self.epoch)));
+            }
             Event::Charged { epoch, command } => {
                 self.epoch = *epoch;
                 self.command.clone_from(command);
@@ -164,11 +188,7 @@ impl Journal {
     /// Opens or makes it. Another controller that holds it is an error.
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         let (record, rows) = Record::open(&path(directory), "journal", VERSION)?;
-        Ok(Self {
-            record,
-            status: fold(&rows)?,
-            fuse: Fuse::default(),
-        })
+        Ok(Self { record, status: fold(&rows)?, fuse: Fuse::default() })
     }
 
     /// Reads it without holding it, for `flytt status`.

@@ -130,7 +130,11 @@ impl Session {
         }
         let names: Vec<String> = self.migrations().iter().map(ToString::to_string).collect();
         let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-        Err(Failure::refused("NO_MIGRATION", format!("there is no migration {name}; {known}"), "begin one with `flytt start migration.toml`"))
+        Err(Failure::refused(
+            "NO_MIGRATION",
+            format!("there is no migration {name}; {known}"),
+            "begin one with `flytt start migration.toml`",
+        ))
     }
 
     fn journal(&self, directory: &Path) -> Result<Journal, Failure> {

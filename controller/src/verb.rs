@@ -71,7 +71,9 @@ pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Resul
     let mut held = session.create(spec, known).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
-        Some(Milestone::Moved) => return Err(refused("MOVED", format!("{name} has moved already"), format!("flytt finish {name}"))),
+        Some(Milestone::Moved) => {
+            return Err(refused("MOVED", format!("{name} has moved already"), format!("flytt finish {name}")));
+        }
         Some(Milestone::Following) => {
             return Ok(answer(format!("{name} follows already: ready to cut over"), json!({ "migration": name, "ready": true })));
         }
@@ -107,7 +109,9 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
-        Some(Milestone::Moved) => return Ok(answer(format!("{name} has moved already"), json!({ "migration": name, "moved": true }))),
+        Some(Milestone::Moved) => {
+            return Ok(answer(format!("{name} has moved already"), json!({ "migration": name, "moved": true })));
+        }
         Some(Milestone::Following | Milestone::TakenBack) if drive.journal.status.is_done(&step("follow")) => {}
         _ => {
             return Err(refused("NOT_FOLLOWING", format!("{name} is not ready to cut over"), format!("flytt resume {name}")));
@@ -165,7 +169,10 @@ async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
         })
         .collect();
     Ok(answer(
-        format!("{name} has moved to {}; the old source is ended and comes back read-only\nnext:  flytt finish {name}", drive.spec.target),
+        format!(
+            "{name} has moved to {}; the old source is ended and comes back read-only\nnext:  flytt finish {name}",
+            drive.spec.target
+        ),
         json!({ "migration": name, "moved": true, "cutover_ms": times }),
     ))
 }
@@ -198,9 +205,11 @@ pub async fn resume(session: &Session, name: &Migration, view: &mut dyn View) ->
         return Ok(answer(text, json!({ "migration": name, "milestone": milestone })));
     }
     let (rolling_back, finishing) = (status.command == "rollback", status.command == "finish");
-    let in_window = drive.plan.steps.iter().any(|step| {
-        matches!(step.phase, Phase::Ready | Phase::Cutover) && drive.journal.status.is_open(&step.id)
-    });
+    let in_window = drive
+        .plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.phase, Phase::Ready | Phase::Cutover) && drive.journal.status.is_open(&step.id));
     if finishing {
         return end(&mut drive).await;
     }
@@ -268,7 +277,9 @@ pub async fn finish(session: &Session, name: &Migration, view: &mut dyn View) ->
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
-        Some(Milestone::Finished) => return Ok(answer(format!("{name} is finished already"), json!({ "migration": name, "finished": true }))),
+        Some(Milestone::Finished) => {
+            return Ok(answer(format!("{name} is finished already"), json!({ "migration": name, "finished": true })));
+        }
         Some(Milestone::Moved) => {}
         _ => {
             return Err(refused(
@@ -351,7 +362,8 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("replication: {}", describe(&sample)));
         hosts.insert("replication".into(), serde_json::to_value(&sample).unwrap_or_default());
     }
-    let value = json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
+    let value =
+        json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
     Ok(answer(lines.join("\n"), value))
 }
 
@@ -424,8 +436,12 @@ async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Vec<(String, 
         }
         let (now, next) = match (nothing_left, following) {
             (true, _) => ("everything was taken back; the source serves as before", "flytt start <migration.toml>".to_owned()),
-            (false, true) => ("the cutover was taken back; the source serves, the target follows", format!("flytt cutover {name}")),
-            (false, false) => ("the cutover was taken back; the source serves, the target must be copied anew", format!("flytt resume {name}")),
+            (false, true) => {
+                ("the cutover was taken back; the source serves, the target follows", format!("flytt cutover {name}"))
+            }
+            (false, false) => {
+                ("the cutover was taken back; the source serves, the target must be copied anew", format!("flytt resume {name}"))
+            }
         };
         return Halt::new(exit, failures).now(now).then(next);
     }

@@ -133,7 +133,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) -> bool {
 async fn a_stage_with_agents_serves_the_application_and_leaves_nothing() {
     let base = base();
     let mut asked = Vec::new();
-    let add_host = async |name: &str, address: SocketAddr, code: &str| {
+    let add_host = async |_: &std::path::Path, name: &str, address: SocketAddr, code: &str| {
         asked.push((name.to_owned(), code == format!("for-{address}")));
         base.enrol(name);
         Ok(())
@@ -186,7 +186,7 @@ async fn a_build_that_is_dropped_leaves_nothing() {
     let base = base();
     let (asking, asked) = tokio::sync::oneshot::channel();
     let mut asking = Some(asking);
-    let add_host = async |_: &str, _: SocketAddr, _: &str| {
+    let add_host = async |_: &std::path::Path, _: &str, _: SocketAddr, _: &str| {
         // Ctrl-C comes while the operator is asked.
         asking.take().expect("asked once").send(()).expect("awaited");
         std::future::pending::<Result<(), Failure>>().await
@@ -202,7 +202,9 @@ async fn a_build_that_is_dropped_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_enrolment_and_an_agent_that_does_not_serve_are_errors_that_leave_nothing() {
     let base = base();
-    let refuse = async |_: &str, _: SocketAddr, _: &str| Err(Failure::refused("PIN", "the pin does not match", "ask again"));
+    let refuse = async |_: &std::path::Path, _: &str, _: SocketAddr, _: &str| {
+        Err(Failure::refused("PIN", "the pin does not match", "ask again"))
+    };
     assert_eq!(Stage::build(&base.options(), refuse).await.expect_err("refused").code, "PIN");
     base.assert_empty();
 

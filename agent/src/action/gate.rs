@@ -28,5 +28,9 @@ pub(super) async fn must_be_closed(at: &At) -> Result<(), Failure> {
     if at.host.engine()?.is_closed(&at.migration).await? {
         return Ok(());
     }
-    Err(Failure::unknown("NOT_CLOSED", "somebody can still log in", "look at pg_hba_file_rules on that host for an error or an include"))
+    Err(Failure::unknown(
+        "NOT_CLOSED",
+        "somebody can still log in",
+        "look at pg_hba_file_rules on that host for an error or an include",
+    ))
 }

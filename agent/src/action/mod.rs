@@ -142,13 +142,18 @@ fn artefact(artefact: v1::Artefact) -> v1::Outcome {
 }
 
 fn missing(what: &str) -> Failure {
-    Failure::refused("BAD_REQUEST", format!("the request lacks {what}"), "install the same version of flytt and flytt-agent everywhere")
+    Failure::refused(
+        "BAD_REQUEST",
+        format!("the request lacks {what}"),
+        "install the same version of flytt and flytt-agent everywhere",
+    )
 }
 
 /// A peer as the controller names it.
 pub(crate) fn peer(peer: Option<&v1::PeerHost>) -> Result<(HostName, String), Failure> {
     let peer = peer.ok_or_else(|| missing("the other host"))?;
-    let name = peer.host.parse().map_err(|error| Failure::refused("BAD_REQUEST", format!("{error}"), "correct migration.toml"))?;
+    let name =
+        peer.host.parse().map_err(|error| Failure::refused("BAD_REQUEST", format!("{error}"), "correct migration.toml"))?;
     Ok((name, peer.address.clone()))
 }
 
@@ -156,7 +161,11 @@ pub(crate) fn peer(peer: Option<&v1::PeerHost>) -> Result<(HostName, String), Fa
 async fn peer_ip(address: &str) -> Result<std::net::IpAddr, Failure> {
     let found = tokio::net::lookup_host(address).await.ok().and_then(|mut all| all.next());
     found.map(|address: SocketAddr| address.ip()).ok_or_else(|| {
-        Failure::refused("NO_ADDRESS", format!("{address} has no address that this host can resolve"), "use an IP address in `flytt host add`")
+        Failure::refused(
+            "NO_ADDRESS",
+            format!("{address} has no address that this host can resolve"),
+            "use an IP address in `flytt host add`",
+        )
     })
 }
 

@@ -15,7 +15,11 @@ impl Intent for v1::Ready {
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         let engine = at.host.engine()?;
         if let Some(reason) = at.host.ledger.book().guarded.get(&at.migration) {
-            return Err(Failure::refused("GUARDED", reason.clone(), "make room on the source, then `flytt rollback` and start again"));
+            return Err(Failure::refused(
+                "GUARDED",
+                reason.clone(),
+                "make room on the source, then `flytt rollback` and start again",
+            ));
         }
         let findings = engine.obstacles(&at.migration, self).await?;
         let changes = engine.recipe(&at.migration, &engine::Intent::Ready).await?;

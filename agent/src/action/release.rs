@@ -1,6 +1,9 @@
 //! Router (C9): new connections go to the target, and what waited is served.
 
-use super::{hold::{change, must_be}, *};
+use super::{
+    hold::{change, must_be},
+    *,
+};
 use crate::change::RouteState;
 
 #[tonic::async_trait]

@@ -38,7 +38,13 @@ impl Intent for v1::Seed {
 pub(super) fn upstream(at: &At, transport: v1::Transport, server: &str) -> Result<engine::Upstream, Failure> {
     match transport {
         v1::Transport::Direct => {
-            let bad = || Failure::refused("BAD_ADDRESS", format!("{server:?} is not host:port"), "let the source's server listen on an address, or use the tunnel");
+            let bad = || {
+                Failure::refused(
+                    "BAD_ADDRESS",
+                    format!("{server:?} is not host:port"),
+                    "let the source's server listen on an address, or use the tunnel",
+                )
+            };
             let (host, port) = server.rsplit_once(':').ok_or_else(bad)?;
             let port = port.parse().map_err(|_| bad())?;
             Ok(engine::Upstream::Direct { host: host.trim_matches(['[', ']']).to_owned(), port })

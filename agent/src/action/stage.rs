@@ -1,6 +1,9 @@
 //! Router (C5): the target is in place; connections still wait.
 
-use super::{hold::{change, must_be}, *};
+use super::{
+    hold::{change, must_be},
+    *,
+};
 use crate::change::RouteState;
 
 #[tonic::async_trait]

@@ -15,12 +15,12 @@ mod tests;
 
 use std::time::Duration;
 
+pub use flytt_proto::v1::baton_state::Phase;
 use flytt_proto::{
     artefact::{Claim, Kind},
     failure::Failure,
     name::{Epoch, HostName, Migration, Position},
 };
-pub use flytt_proto::v1::baton_state::Phase;
 use serde::{Deserialize, Serialize};
 
 use guard::{Guard, Guards};

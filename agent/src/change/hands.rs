@@ -26,12 +26,7 @@ pub struct Hands {
 
 impl Hands {
     /// Does the change. Safe to repeat.
-    pub async fn apply(
-        &self,
-        migration: &Migration,
-        change: &Change,
-        progress: mpsc::Sender<Progress>,
-    ) -> Result<(), Failure> {
+    pub async fn apply(&self, migration: &Migration, change: &Change, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
         self.fuse.point(|| format!("before {change}"))?;
         match change {
             Change::Statement(statement) => self.engine()?.execute(&statement.run).await?,
@@ -99,9 +94,9 @@ impl Hands {
     }
 
     fn router(&self) -> Result<&Arc<dyn Router>, Failure> {
-        self.router.as_ref().ok_or_else(|| {
-            Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml")
-        })
+        self.router
+            .as_ref()
+            .ok_or_else(|| Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml"))
     }
 
     /// The files that blocks stand in count from the next start on; a running server is told.
@@ -163,6 +158,10 @@ fn write_file(file: &File, content: Option<&str>) -> io::Result<()> {
 }
 
 fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
-    Failure::unknown("DISK", format!("{}: {error}", path.display()), "see to the disk and the file's owner, then run `flytt resume`")
-        .with_effect(Effect::Unknown)
+    Failure::unknown(
+        "DISK",
+        format!("{}: {error}", path.display()),
+        "see to the disk and the file's owner, then run `flytt resume`",
+    )
+    .with_effect(Effect::Unknown)
 }

@@ -12,6 +12,9 @@ mod tunnel;
 use flytt_proto::{failure::Failure, name::Migration, v1};
 use futures::{Stream, StreamExt as _};
 
+/// The port in the name of a tunnel's socket.
+pub const PORT: u16 = 5432;
+
 pub use serve::serve;
 pub use tunnel::Tunnel;
 

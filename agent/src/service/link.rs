@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flytt_proto::{failure::Failure, v1};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Streamed, migration};
+use super::Streamed;
 use crate::{host::Host, link, serve::Caller};
 
 #[derive(Clone, Debug)]
@@ -17,17 +17,14 @@ impl v1::link_server::Link for Link {
 
     async fn open(&self, request: Request<Streaming<v1::Frame>>) -> Result<Response<Self::OpenStream>, Status> {
         let host = self.0.clone();
-        let caller = request.extensions().get::<Caller>().and_then(|caller| caller.identity.clone());
+        let caller = Caller::of(&request)?.identity.clone();
         let caller = caller.ok_or_else(|| Failure::refused("DENIED", "the caller has no identity", "join this deployment"))?;
         let mut frames = request.into_inner();
-        let migration = match frames.message().await? {
-            Some(v1::Frame { kind: Some(v1::frame::Kind::Hello(hello)) }) => migration(&hello.migration)?,
-            _ => return Err(Failure::refused("BAD_REQUEST", "a link begins with a hello", "install the same version everywhere").into()),
-        };
+        let migration = link::greeted(&mut frames).await?;
         host.granted(&migration, &caller.host)?;
         let engine = host.engine()?.clone();
         let socket = engine.socket();
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
-        Ok(Response::new(Box::pin(link::serve_link(frames, &socket, admit))))
+        Ok(Response::new(Box::pin(link::serve(frames, socket, admit))))
     }
 }

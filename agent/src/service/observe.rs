@@ -6,16 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flytt_proto::{PROTOCOL, name::{Epoch, Migration, Position}, v1};
+use flytt_proto::{
+    PROTOCOL,
+    name::{Epoch, Migration, Position},
+    v1,
+};
 use tonic::{Request, Response, Status};
 
 use super::{Streamed, migration, operation};
-use crate::{
-    action,
-    engine::Serving,
-    host::Host,
-    ledger::State,
-};
+use crate::{action, engine::Serving, host::Host, ledger::State};
 
 #[derive(Clone, Debug)]
 pub struct Observe(pub Arc<Host>);

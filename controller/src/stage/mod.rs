@@ -80,13 +80,13 @@ pub struct Stage {
 
 impl Stage {
     /// Builds the scene and returns once the application is served through the proxy. `add_host` is called for each agent that
-    /// waits to be enrolled, with its host's name, its address and its one-time code. Dropping the future takes all down.
+    /// waits to be enrolled, with the home, its host's name, its address and its one-time code. Dropping the future takes all down.
     ///
     /// # Errors
     /// `PROGRAM_MISSING` names the Debian package to install; `STAGE_…` says what did not come up.
     pub async fn build(
         options: &Options,
-        add_host: impl AsyncFnMut(&str, SocketAddr, &str) -> Result<(), Failure>,
+        mut add_host: impl AsyncFnMut(&Path, &str, SocketAddr, &str) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let programs = Programs::find()?;
         let place = Place::new(&options.base)?;
@@ -110,13 +110,36 @@ impl Stage {
         let agents = match &options.agent {
             Some(binary) => {
                 let statuses = [loopback(source_check), loopback(target_check)];
-                Some(Agents::build(&place, binary, &source, &target, &proxy, statuses, add_host).await?)
+                Some(
+                    Agents::build(
+                        &place,
+                        binary,
+                        &source,
+                        &target,
+                        &proxy,
+                        statuses,
+                        async |name: &str, address: SocketAddr, code: &str| add_host(&home, name, address, code).await,
+                    )
+                    .await?,
+                )
             }
             None => None,
         };
         let stage = Self { agents, proxy, target, source, conninfo, home, migration: migration(), place };
         stage.wait_for_service().await?;
         Ok(stage)
+    }
+
+    /// The last lines of each log, for whoever wants to know why something failed.
+    pub fn logs(&self) -> Vec<String> {
+        let agents = self.agents.iter().flat_map(|agents| [&agents.source, &agents.target, &agents.router]);
+        let logs = agents.map(|agent| agent.process.log().to_owned()).chain([self.source.log(), self.target.log()]);
+        let tail = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(25).collect();
+            format!("{}:\n  {}", path.display(), lines.into_iter().rev().collect::<Vec<_>>().join("\n  "))
+        };
+        logs.map(tail).collect()
     }
 
     /// The application's account and way in.

@@ -32,9 +32,8 @@ impl View for Human {
                         let rate = seeded.bytes as f64 / (seeded.elapsed_ms.max(1) as f64 / 1000.0);
                         format!("{} copied, {}/s", ByteSize(seeded.bytes), ByteSize(rate as u64))
                     }
-                    Some(v1::outcome::Kind::Artefact(_) | v1::outcome::Kind::Verifier(_) | v1::outcome::Kind::Findings(_)) | None => {
-                        "done".into()
-                    }
+                    Some(v1::outcome::Kind::Artefact(_) | v1::outcome::Kind::Verifier(_) | v1::outcome::Kind::Findings(_))
+                    | None => "done".into(),
                 };
                 print(&format!("    {GREEN}ok{GREEN:#} {text} {DIM}{}{DIM:#}", millis(elapsed_us)));
             }

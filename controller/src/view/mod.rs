@@ -15,18 +15,36 @@ pub use json::Json;
 /// One thing to show.
 #[derive(Clone, Copy, Debug)]
 pub enum Line<'a> {
-    Step { step: &'a Step, spec: &'a Spec },
+    Step {
+        step: &'a Step,
+        spec: &'a Spec,
+    },
     /// What a step would change.
     Would(&'a str),
-    Event { step: &'a Step, kind: &'a v1::event::Kind },
-    Done { step: &'a Step, outcome: &'a v1::Outcome, elapsed_us: u64 },
-    Failed { step: &'a Step, failure: &'a Failure },
-    Back { step: &'a Step },
+    Event {
+        step: &'a Step,
+        kind: &'a v1::event::Kind,
+    },
+    Done {
+        step: &'a Step,
+        outcome: &'a v1::Outcome,
+        elapsed_us: u64,
+    },
+    Failed {
+        step: &'a Step,
+        failure: &'a Failure,
+    },
+    Back {
+        step: &'a Step,
+    },
     Finding(&'a v1::Finding),
     Note(&'a str),
     Warning(&'a str),
     /// The command's own answer: text for a person, a value for a program.
-    Answer { text: &'a str, value: &'a serde_json::Value },
+    Answer {
+        text: &'a str,
+        value: &'a serde_json::Value,
+    },
 }
 
 pub trait View: Debug + Send + Sync {
@@ -35,7 +53,9 @@ pub trait View: Debug + Send + Sync {
 
 /// Text from elsewhere with its control characters made visible, so that it cannot act on a terminal.
 pub fn safe(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }
 
 /// Writes a line to standard output; a reader that went away (`| head`) ends the process quietly.

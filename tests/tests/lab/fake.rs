@@ -112,6 +112,7 @@ impl Engine for FakeEngine {
                     tls: false,
                     max_rate: 0,
                     fast_checkpoint: true,
+                    system: order.system.clone(),
                     expected_bytes: order.expected_bytes,
                 }),
             ],
@@ -130,10 +131,9 @@ impl Engine for FakeEngine {
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
             Intent::Forget => Vec::new(),
-            Intent::Finish { role: v1::Role::Source } => vec![
-                self.block(migration, "fence", None, Some(REJECT)),
-                self.block(migration, "admit", None, None),
-            ],
+            Intent::Finish { role: v1::Role::Source } => {
+                vec![self.block(migration, "fence", None, Some(REJECT)), self.block(migration, "admit", None, None)]
+            }
             Intent::Finish { .. } => vec![self.block(migration, "gate", None, None), statement("drop role", "-role", "")],
         })
     }

@@ -148,7 +148,12 @@ impl Lab {
             {
                 let mut world = self.world.lock();
                 assert_eq!(world.violations, Vec::<String>::new(), "{what}");
-                let route_is_right = world.route == if side == Side::Source { flytt_agent::change::RouteState::Source } else { flytt_agent::change::RouteState::Target };
+                let route_is_right = world.route
+                    == if side == Side::Source {
+                        flytt_agent::change::RouteState::Source
+                    } else {
+                        flytt_agent::change::RouteState::Target
+                    };
                 if world.db(side).accepts_writes() && route_is_right {
                     assert_eq!(world.lost(side), Vec::<u64>::new(), "{what}");
                     let other = if side == Side::Source { Side::Target } else { Side::Source };

@@ -21,10 +21,16 @@ impl Postgres {
                 Ok(vec![self.shut(migration, "fence").await?, Change::Server(Verb::EndSessions { drain_ms: *drain_ms })])
             }
             Intent::Promote => Ok(vec![Change::Server(Verb::Promote)]),
-            Intent::Burn => Ok(vec![self.shut(migration, "gate").await?, Change::Server(Verb::Kill)]),
+            Intent::Burn => {
+                // With the signal, whatever starts the burned copy again starts it read-only: the gate is not all that holds.
+                let signal = self.config.data_directory.join("standby.signal");
+                let signal = Change::File(File { path: signal, want: Some(String::new()), had: None, mode: 0o600 });
+                Ok(vec![self.shut(migration, "gate").await?, Change::Server(Verb::Kill), signal])
+            }
             Intent::Surrender => self.surrender(),
             Intent::Open => Ok(vec![absent(self.files().await?.hba, names::block(migration, "gate"))]),
             Intent::Retire => self.retire(migration),
+            Intent::Forget => Ok(self.kept(migration)),
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }
@@ -221,10 +227,17 @@ impl Postgres {
                 changes.push(statement(format!("drop role {role}"), vec![format!("drop role if exists {role}")]));
             }
         }
-        let gone = |path| Change::File(File { path, want: None, had: None, mode: 0o600 });
-        changes.push(gone(secret::passfile(&self.state, migration.as_str())));
-        changes.push(gone(names::seed_mark(&self.state, &names::slot(migration))));
+        changes.extend(self.kept(migration));
         Ok(changes)
+    }
+
+    /// What we keep of the move in our own state directory goes.
+    fn kept(&self, migration: &Migration) -> Vec<Change> {
+        let gone = |path| Change::File(File { path, want: None, had: None, mode: 0o600 });
+        vec![
+            gone(secret::passfile(&self.state, migration.as_str())),
+            gone(names::seed_mark(&self.state, &names::slot(migration))),
+        ]
     }
 }
 
