@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.open_files(["flytt/v1/action.proto", "flytt/v1/agent.proto"])?;
     let set = compiler.file_descriptor_set();
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    #[allow(clippy::disallowed_methods, reason = "a build product need not be durable")]
     std::fs::write(out.join("flytt.fds"), set.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".flytt.v1.Frame")

@@ -441,10 +441,11 @@ impl Host {
     /// The trash directory of this move, where there is one.
     pub(crate) fn trash(&self, migration: &Migration) -> Option<PathBuf> {
         self.ledger.book().operations.iter().filter(|(id, _)| id.migration == *migration).find_map(|(_, operation)| {
-            operation.changes.iter().find_map(|change| match change {
-                Change::DataDir(moved) => Some(moved.trash.clone()),
-                _ => None,
-            })
+            operation.changes.iter().find_map(
+                |change| {
+                    if let Change::DataDir(moved) = change { Some(moved.trash.clone()) } else { None }
+                },
+            )
         })
     }
 

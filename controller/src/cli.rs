@@ -181,7 +181,7 @@ fn read_code() -> Result<Code, Failure> {
     } else {
         std::io::stdin().take(1024).read_to_string(&mut text).map_err(failed)?;
     }
-    text.trim().parse().map_err(Failure::from)
+    text.trim().parse()
 }
 
 fn list(path: &Path) -> Result<Answer, Halt> {

@@ -113,10 +113,8 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
         _ => None,
     });
     let steps = steps.filter(|(step, _)| step.starts_with("cut-")).collect();
-    let seeded = match status.outcomes.get(&"seed".parse().map_err(bad_name)?).and_then(|outcome| outcome.kind.clone()) {
-        Some(v1::outcome::Kind::Seeded(seeded)) => seeded,
-        _ => v1::outcome::Seeded::default(),
-    };
+    let seed = status.outcomes.get(&"seed".parse().map_err(bad_name)?).and_then(|outcome| outcome.kind.clone());
+    let seeded = if let Some(v1::outcome::Kind::Seeded(seeded)) = seed { seeded } else { v1::outcome::Seeded::default() };
     verb::finish(&session, &name, view).await?;
     tell(&Measured { record, verification, steps, seeded })
 }

@@ -74,7 +74,7 @@ impl Observer {
     pub async fn facts(&self, host: &HostName) -> Result<v1::FactsReply, Failure> {
         let call = async {
             let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
-            Ok(within(ANSWER, client.facts(v1::FactsRequest {})).await?)
+            within(ANSWER, client.facts(v1::FactsRequest {})).await
         };
         let facts = self.settle(host, call.await).await?;
         if facts.protocol != PROTOCOL {
@@ -94,7 +94,7 @@ impl Observer {
         let call = async {
             let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
             let request = v1::SurveyRequest { migration: migration.to_string(), action: Some(action) };
-            Ok(within(ANSWER, client.survey(request)).await?)
+            within(ANSWER, client.survey(request)).await
         };
         self.settle(host, call.await).await
     }
@@ -102,7 +102,7 @@ impl Observer {
     pub async fn operation(&self, host: &HostName, id: &OperationId) -> Result<v1::OperationState, Failure> {
         let call = async {
             let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
-            Ok(within(Duration::from_secs(5), client.operation(v1::OperationRequest { id: id.to_string() })).await?)
+            within(Duration::from_secs(5), client.operation(v1::OperationRequest { id: id.to_string() })).await
         };
         self.settle(host, call.await).await
     }
@@ -110,7 +110,7 @@ impl Observer {
     pub async fn baton(&self, host: &HostName, migration: &Migration) -> Result<v1::BatonState, Failure> {
         let call = async {
             let mut client = v1::peer_client::PeerClient::new(self.channel(host).await?);
-            Ok(within(Duration::from_secs(5), client.baton(v1::BatonRequest { migration: migration.to_string() })).await?)
+            within(Duration::from_secs(5), client.baton(v1::BatonRequest { migration: migration.to_string() })).await
         };
         self.settle(host, call.await).await
     }

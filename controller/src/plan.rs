@@ -136,17 +136,13 @@ impl Known {
     }
 
     fn artefact(&self, step: &str) -> Option<v1::Artefact> {
-        match self.outcomes.get(&step.parse::<StepId>().ok()?)?.kind.clone()? {
-            v1::outcome::Kind::Artefact(artefact) => Some(artefact),
-            _ => None,
-        }
+        let kind = self.outcomes.get(&step.parse::<StepId>().ok()?)?.kind.clone()?;
+        if let v1::outcome::Kind::Artefact(artefact) = kind { Some(artefact) } else { None }
     }
 
     fn verifier(&self) -> Option<String> {
-        match self.outcomes.get(&"credential".parse::<StepId>().ok()?)?.kind.clone()? {
-            v1::outcome::Kind::Verifier(verifier) => Some(verifier),
-            _ => None,
-        }
+        let kind = self.outcomes.get(&"credential".parse::<StepId>().ok()?)?.kind.clone()?;
+        if let v1::outcome::Kind::Verifier(verifier) = kind { Some(verifier) } else { None }
     }
 }
 

@@ -85,11 +85,10 @@ impl From<tonic::Status> for Failure {
             sentence = format!("{sentence}: {cause}");
             source = cause.source();
         }
-        match status.code() {
-            tonic::Code::PermissionDenied | tonic::Code::Unauthenticated | tonic::Code::Unimplemented => {
-                Failure::refused("DENIED", sentence, "use an identity of this deployment that is allowed this call")
-            }
-            _ => Failure::unknown("UNREACHABLE", sentence, "look at the host and its agent, then run `flytt resume`"),
+        use tonic::Code::{PermissionDenied, Unauthenticated, Unimplemented};
+        if [PermissionDenied, Unauthenticated, Unimplemented].contains(&status.code()) {
+            return Failure::refused("DENIED", sentence, "use an identity of this deployment that is allowed this call");
         }
+        Failure::unknown("UNREACHABLE", sentence, "look at the host and its agent, then run `flytt resume`")
     }
 }

@@ -12,7 +12,12 @@ pub mod record;
 mod hex;
 
 /// What stands on the wire (`proto/flytt/v1`). Types that are acted on are turned into checked ones at the edge.
-#[allow(missing_debug_implementations, reason = "generated code")]
+#[allow(
+    missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("flytt.v1");
 }

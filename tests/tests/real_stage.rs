@@ -211,7 +211,7 @@ async fn a_refused_enrolment_and_an_agent_that_does_not_serve_are_errors_that_le
     let broken = base.path().join("broken");
     std::os::unix::fs::symlink("/bin/false", &broken).expect("a link");
     let options = Options { agent: Some(broken), ..base.options() };
-    let failure = Stage::build(&options, async |_, _, _| Ok(())).await.expect_err("no code");
+    let failure = Stage::build(&options, async |_, _, _, _| Ok(())).await.expect_err("no code");
     assert_eq!(failure.code, "STAGE_NOT_UP", "{failure}");
     base.assert_empty();
 }
