@@ -110,7 +110,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     let (_, status) = session.read(&name)?;
     let steps = status.steps.iter().filter_map(|(step, state)| match state {
         StepState::Done { elapsed_us } => Some((step.to_string(), *elapsed_us as f64 / 1e3)),
-        _ => None,
+        StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone => None,
     });
     let steps = steps.filter(|(step, _)| step.starts_with("cut-")).collect();
     let seed = status.outcomes.get(&"seed".parse().map_err(bad_name)?).and_then(|outcome| outcome.kind.clone());
