@@ -44,10 +44,10 @@ impl Attempt {
     pub(super) async fn answer(&self) -> Answer {
         match tokio::time::timeout(LIMIT, self.ask()).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => match error.kind() {
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Answer::Absent,
-                _ => Answer::Unclear(error.to_string()),
-            },
+            Ok(Err(error)) if [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound].contains(&error.kind()) => {
+                Answer::Absent
+            }
+            Ok(Err(error)) => Answer::Unclear(error.to_string()),
             Err(_) => Answer::Unclear("no answer".into()),
         }
     }

@@ -22,9 +22,11 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(3);
 const END_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What can write on behalf of somebody else. Physical walsenders (no database) and the server's own workers cannot.
+/// What can write on behalf of somebody else. Physical walsenders (no database) and the server's own workers cannot. From
+/// version 18 on a login under way is in the view, without a database yet.
 const WRITERS: &str = "select pid, backend_type, coalesce(state, 'starting'), xact_start is not null or state = 'disabled' \
-    from pg_stat_activity where pid <> pg_backend_pid() and datid is not null and backend_type not like 'autovacuum%'";
+    from pg_stat_activity where pid <> pg_backend_pid() and backend_type not like 'autovacuum%' \
+    and (datid is not null or backend_type = 'client backend' or state = 'starting')";
 
 impl Postgres {
     pub(super) async fn end_sessions(&self, migration: &Migration, drain: Duration) -> Result<(), Failure> {
