@@ -131,7 +131,9 @@ fn a_copy_that_outlived_its_agent_is_found_and_ended() {
             std::process::Command::new(&line[0]).args(&line[1..]).stderr(std::process::Stdio::null()).spawn().unwrap();
         until_streaming(&backup).await;
         target.engine.end_backup(&backup).await.unwrap();
+        let left = copies(&backup);
         assert!(!orphan.wait().unwrap().success());
+        assert_eq!(left, 0, "it runs on after it was said to have ended");
         nothing_left(&source, &backup, &admission).await;
     });
 }
