@@ -90,6 +90,35 @@ fn a_transaction_may_finish_within_the_drain_and_no_longer() {
     });
 }
 
+#[test]
+fn a_busy_session_does_not_use_up_the_drain() {
+    as_server_user("fence::a_busy_session_does_not_use_up_the_drain", |base| async move {
+        let source = Server::source(&base).await;
+        admitted(&source).await;
+        let busy = source.client("app").await;
+        // One transaction after another, and never a moment without one.
+        busy.batch_execute("begin").await.unwrap();
+        let work = async {
+            for number in 0.. {
+                let sql = format!("insert into writes values (1, {number}); select pg_sleep(0.05); commit and chain");
+                if busy.batch_execute(&sql).await.is_err() {
+                    return number;
+                }
+            }
+            0
+        };
+        let fence = async {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            let begun = std::time::Instant::now();
+            apply(&source, &Intent::Fence { drain_ms: 60_000 }).await;
+            begun.elapsed()
+        };
+        let (count, took) = tokio::join!(work, fence);
+        assert!(count > 1, "it never got to work");
+        assert!(took < Duration::from_secs(50), "the drain is used up");
+    });
+}
+
 /// The server reads its rules a moment after it is told.
 async fn retry(source: &Server) -> tokio_postgres::Client {
     for _ in 0..200 {

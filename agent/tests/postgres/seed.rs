@@ -8,6 +8,8 @@ use flytt_agent::{
     engine::{Engine as _, Intent, SeedOrder},
 };
 
+use nix::unistd::Pid;
+
 use crate::{
     apply::{apply, one, shop, undo},
     cutover::order,
@@ -15,10 +17,15 @@ use crate::{
     user::as_server_user,
 };
 
-fn copies(backup: &Backup) -> usize {
-    let slot = backup.slot.clone();
+fn processes(backup: &Backup) -> Vec<Pid> {
     let into = backup.into.display().to_string();
-    command::processes(|line| line.iter().any(|word| *word == slot) && line.iter().any(|word| *word == into)).len()
+    let mut all = command::processes(|line| line.contains(&backup.slot) && line.contains(&into));
+    all.sort();
+    all
+}
+
+fn copies(backup: &Backup) -> usize {
+    processes(backup).len()
 }
 
 /// A copy so slow that it does not end by itself.
@@ -92,6 +99,41 @@ fn a_copy_whose_first_process_is_killed_leaves_no_second() {
         let (came, ()) = tokio::join!(target.engine.back_up(&backup, tokio::sync::mpsc::channel(64).0), kill);
         assert_eq!(came.unwrap_err().code, "SEED_FAILED");
         target.engine.end_backup(&backup).await.unwrap();
+        nothing_left(&source, &backup, &admission).await;
+    });
+}
+
+#[test]
+fn a_copy_that_outlived_its_agent_is_found_and_ended() {
+    as_server_user("seed::a_copy_that_outlived_its_agent_is_found_and_ended", |base| async move {
+        let source = Server::source(&base).await;
+        let target = Server::prepare(&base, "target");
+        let (admission, backup) = slow(&source, &target).await;
+        let line = tokio::select! {
+            came = target.engine.back_up(&backup, tokio::sync::mpsc::channel(64).0) => panic!("it ends by itself: {came:?}"),
+            line = async {
+                until_streaming(&backup).await;
+                procfs::process::Process::new(processes(&backup)[0].as_raw()).unwrap().cmdline().unwrap()
+            } => line,
+        };
+        while copies(&backup) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The same again, as a child of nobody the engine knows.
+        for entry in fs::read_dir(&backup.into).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() { fs::remove_dir_all(entry.path()).unwrap() } else { fs::remove_file(entry.path()).unwrap() }
+        }
+        let client = source.client("postgres").await;
+        while value(&client, "select count(*) from pg_replication_slots where active").await != "0" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut orphan =
+            std::process::Command::new(&line[0]).args(&line[1..]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        until_streaming(&backup).await;
+        target.engine.end_backup(&backup).await.unwrap();
+        let left = copies(&backup);
+        assert!(!orphan.wait().unwrap().success());
+        assert_eq!(left, 0, "it runs on after it was said to have ended");
         nothing_left(&source, &backup, &admission).await;
     });
 }

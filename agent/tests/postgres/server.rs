@@ -136,11 +136,12 @@ impl Server {
 
 pub(crate) async fn value(client: &Client, sql: &str) -> String {
     let messages = client.simple_query(sql).await.unwrap();
-    let row = messages.into_iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
-    });
-    row.unwrap_or_default()
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            return row.get(0).unwrap_or_default().to_owned();
+        }
+    }
+    String::new()
 }
 
 impl Drop for Server {

@@ -1,14 +1,7 @@
 //! A server refuses to run as root, and the agent runs as the server's own user. So under root each test runs itself again
 //! as `postgres`, from a copy of the executable which that user can read.
 
-use std::{
-    future::Future,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{fs::Permissions, future::Future, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
 const LIMIT: Duration = Duration::from_secs(150);
 
@@ -22,33 +15,21 @@ pub(crate) fn as_server_user<F: Future<Output = ()>>(name: &str, test: impl FnOn
         runtime.block_on(limited).expect("the test ends");
         return;
     }
-    let status = Command::new("/usr/sbin/runuser")
+    // A test's own copy, so that it goes with the test.
+    let place =
+        tempfile::Builder::new().prefix("flytt-exe").permissions(Permissions::from_mode(0o755)).tempdir_in("/tmp").unwrap();
+    let copy = place.path().join("test");
+    let own = std::env::current_exe().unwrap();
+    if std::fs::hard_link(&own, &copy).is_err() {
+        std::fs::copy(&own, &copy).unwrap();
+    }
+    let output = Command::new("/usr/sbin/runuser")
         .args(["-u", "postgres", "--"])
-        .arg(copy())
+        .arg(copy)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .current_dir("/")
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&status.stdout), String::from_utf8_lossy(&status.stderr));
-    assert!(status.status.success() && out.contains("1 passed"), "{out}\n{err}");
-}
-
-fn copy() -> &'static Path {
-    static COPY: OnceLock<PathBuf> = OnceLock::new();
-    COPY.get_or_init(|| {
-        let own = std::env::current_exe().unwrap();
-        // Named by process, so that two runs do not meet; taken away by the next run if this one cannot.
-        let place = std::env::temp_dir().join(format!("flytt-test-exe-{}", std::process::id()));
-        for old in std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok) {
-            let name = old.file_name().to_string_lossy().into_owned();
-            if let Some(process) = name.strip_prefix("flytt-test-exe-")
-                && !Path::new("/proc").join(process).exists()
-            {
-                let _ = std::fs::remove_file(old.path());
-            }
-        }
-        std::fs::copy(own, &place).unwrap();
-        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
-        place
-    })
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use flytt_proto::failure::Failure;
-use tokio::net::lookup_host;
+use tokio::{net::lookup_host, task::JoinSet};
 
 use super::{
     Postgres,
@@ -50,12 +50,10 @@ impl Postgres {
     /// Tries until all are rejected; the server takes a moment to read its rules again.
     pub(super) async fn prove_closed(&self, attempts: &[Attempt], limit: Duration) -> Result<(), Failure> {
         let begun = Instant::now();
-        let mut open: Vec<&Attempt> = attempts.iter().collect();
+        let mut open: Vec<Attempt> = attempts.to_vec();
         loop {
-            let mut still = Vec::new();
-            let mut why = String::new();
-            for attempt in open {
-                let answer = attempt.answer().await;
+            let (mut still, mut why) = (Vec::new(), String::new());
+            for (attempt, answer) in all_at_once(open).await {
                 if !matches!(answer, Answer::Rejected | Answer::Absent) {
                     why = format!("role {} through {:?}: {answer:?}", attempt.role, attempt.door);
                     still.push(attempt);
@@ -82,8 +80,8 @@ impl Postgres {
             return Ok(true);
         }
         let session = self.session().await?;
-        for attempt in self.attempts(&session).await? {
-            match attempt.answer().await {
+        for (_, answer) in all_at_once(self.attempts(&session).await?).await {
+            match answer {
                 Answer::Rejected | Answer::Absent => {}
                 Answer::Heard => return Ok(false),
                 Answer::Unclear(why) => {
@@ -94,6 +92,18 @@ impl Postgres {
         }
         Ok(true)
     }
+}
+
+/// Each login costs the server a process: in the window they do not wait for each other.
+async fn all_at_once(attempts: Vec<Attempt>) -> Vec<(Attempt, Answer)> {
+    let mut tried = JoinSet::new();
+    for attempt in attempts {
+        tried.spawn(async move {
+            let answer = attempt.answer().await;
+            (attempt, answer)
+        });
+    }
+    tried.join_all().await
 }
 
 /// A wildcard is tried by its loopback address.

@@ -4,7 +4,7 @@
 //! its login after "none left" and write. So whatever child of the postmaster that view does not explain is ended, too.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -22,9 +22,12 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(3);
 const END_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What can write on behalf of somebody else. Physical walsenders (no database) and the server's own workers cannot.
-const WRITERS: &str = "select pid, backend_type, coalesce(state, 'starting'), xact_start is not null or state = 'disabled' \
-    from pg_stat_activity where pid <> pg_backend_pid() and datid is not null and backend_type not like 'autovacuum%'";
+/// What can write on behalf of somebody else. Physical walsenders (no database) and the server's own workers cannot. From
+/// version 18 on a login under way is in the view, without a database yet.
+const WRITERS: &str = "select pid, backend_type, coalesce(state, 'starting'), \
+    case when state = 'disabled' then 'unknown' else coalesce(xact_start::text, '') end \
+    from pg_stat_activity where pid <> pg_backend_pid() and backend_type not like 'autovacuum%' \
+    and (datid is not null or backend_type = 'client backend' or state = 'starting')";
 
 impl Postgres {
     pub(super) async fn end_sessions(&self, migration: &Migration, drain: Duration) -> Result<(), Failure> {
@@ -46,6 +49,7 @@ impl Postgres {
         let began = Instant::now();
         self.prove_closed(&attempts, RELOAD_LIMIT).await?;
 
+        let mut in_flight: Option<BTreeMap<i32, String>> = None;
         let mut strangers_before = BTreeSet::new();
         loop {
             // Children first: one that becomes a session in between is then seen as a session.
@@ -60,9 +64,16 @@ impl Postgres {
             if began.elapsed() > drain + END_LIMIT {
                 return Err(remaining(&writers, &strangers));
             }
+            // Only what was in flight at the first look may finish: a busy session is hardly ever seen between two of its
+            // transactions, and would use up the whole drain.
+            let in_flight = in_flight.get_or_insert_with(|| {
+                let begun = |writer: &Writer| (writer.pid, writer.transaction.clone());
+                writers.iter().filter(|writer| !writer.transaction.is_empty()).map(begun).collect()
+            });
+            let may_finish = |writer: &&Writer| in_flight.get(&writer.pid) == Some(&writer.transaction);
             let over = began.elapsed() >= drain;
             let end: Vec<String> =
-                writers.iter().filter(|writer| over || !writer.in_transaction).map(|writer| writer.pid.to_string()).collect();
+                writers.iter().filter(|writer| over || !may_finish(writer)).map(|writer| writer.pid.to_string()).collect();
             if !end.is_empty() {
                 session.run(&format!("select pg_terminate_backend(pid) from unnest(array[{}]) as pid", end.join(","))).await?;
             }
@@ -107,7 +118,8 @@ struct Writer {
     pid: i32,
     kind: String,
     state: String,
-    in_transaction: bool,
+    /// When it began; empty when there is none, and the same word always where the session hides it.
+    transaction: String,
 }
 
 async fn writers(session: &Session) -> Result<Vec<Writer>, Failure> {
@@ -116,7 +128,7 @@ async fn writers(session: &Session) -> Result<Vec<Writer>, Failure> {
         let mut row = row.into_iter().map(Option::unwrap_or_default);
         let pid = row.next()?.parse().ok()?;
         let (kind, state) = (row.next()?, row.next()?);
-        Some(Writer { pid, kind, state, in_transaction: row.next()? == "t" })
+        Some(Writer { pid, kind, state, transaction: row.next()? })
     };
     Ok(rows.into_iter().filter_map(writer).collect())
 }
