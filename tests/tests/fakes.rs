@@ -115,7 +115,6 @@ async fn whoever_dies_at_whatever_point_it_ends_moved_or_as_it_was() {
             cases.push((who, n, if n % 2 == 0 { Then::Resume } else { Then::GoBack }, 0));
         }
     }
-    println!("{} deaths", cases.len());
     all(cases, 8, |(who, n, then, again)| story(who, n, then, again)).await;
 }
 
@@ -129,6 +128,5 @@ async fn the_controller_may_die_again_on_the_way_to_the_end() {
             cases.push((who, n, then, 1 + (at as u32 * 5) % 23));
         }
     }
-    println!("{} double deaths", cases.len());
     all(cases, 8, |(who, n, then, again)| story(who, n, then, again)).await;
 }

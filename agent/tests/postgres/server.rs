@@ -16,7 +16,7 @@ pub(crate) struct Server {
     pub(crate) root: PathBuf,
     pub(crate) port: u16,
     bin: PathBuf,
-    pub(crate) engine: Postgres,
+    pub(crate) engine: std::sync::Arc<Postgres>,
 }
 
 /// What the log records of the tests' own servers: as much as there is.
@@ -67,7 +67,7 @@ impl Server {
             root.join("state"),
             true,
         );
-        Self { root, port, bin, engine }
+        Self { root, port, bin, engine: std::sync::Arc::new(engine) }
     }
 
     /// A cluster with an application's role and table, running.

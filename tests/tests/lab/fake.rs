@@ -168,10 +168,10 @@ impl Engine for FakeEngine {
     async fn reached_through(&self, _migration: &Migration, _entrance: &str) -> Result<(), Failure> {
         let mut world = self.world.lock();
         let route = world.route;
-        match route {
-            RouteState::Target if world.db(self.side).accepts_writes() => Ok(()),
-            _ => Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router")),
+        if route == RouteState::Target && world.db(self.side).accepts_writes() {
+            return Ok(());
         }
+        Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router"))
     }
 
     async fn credential(&self, _migration: &Migration) -> Result<String, Failure> {
