@@ -63,7 +63,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure>
 
 /// Serves an open host on a bound socket. The Lab enters here, with a host of its own making.
 pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: CancellationToken) -> Result<(), Failure> {
-    tokio::spawn(guard::watch(host.clone()));
+    // Whatever way this ends, what it started ends with it.
+    let mut beside = tokio::task::JoinSet::new();
+    beside.spawn(guard::watch(host.clone()));
     let standing = {
         let host = host.clone();
         move || {
@@ -74,7 +76,11 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
     let status = Status::bind(host.config.status, host.config.agent_check).await.map_err(|error| {
         Failure::refused("CANNOT_LISTEN", format!("the status port: {error}"), "see `status` and `agent_check` in agent.toml")
     })?;
-    let status = tokio::spawn(status.serve(standing));
+    beside.spawn(async move {
+        if let Err(error) = status.serve(standing).await {
+            tracing::error!("the status port: {error}");
+        }
+    });
     let services = serve::Services {
         observe: ObserveServer::new(Observe(host.clone())),
         operate: OperateServer::new(Operate(host.clone())),
@@ -85,6 +91,5 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let served = serve::serve(listener, &host.credentials, services, stop, GRACE).await;
     host.close().await;
-    status.abort();
     served
 }

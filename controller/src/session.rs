@@ -97,7 +97,7 @@ impl Session {
     pub async fn take(&self, name: &Migration) -> Result<Held, Failure> {
         let directory = self.existing(name)?;
         let journal = self.journal(&directory)?;
-        let spec = recorded(name, &journal.status)?;
+        let spec = self.recorded(name, &journal.status)?;
         let plan = plan::move_over(&spec);
         // A host that is away now may not be needed; what needs it will say so.
         let mut known = Known { addresses: self.observer.addresses(), ..Known::default() };
@@ -109,10 +109,16 @@ impl Session {
         Ok(self.hold(spec, known, journal))
     }
 
+    /// Whether a migration of this name was begun and has not ended.
+    pub fn is_under_way(&self, name: &Migration) -> bool {
+        let ended = |status: &Status| matches!(status.milestone, Some(Milestone::AsItWas | Milestone::Finished));
+        self.read(name).is_ok_and(|(_, status)| !ended(&status))
+    }
+
     /// What the journal says, without holding it.
     pub fn read(&self, name: &Migration) -> Result<(Spec, Status), Failure> {
         let (status, _) = Journal::read(&self.existing(name)?)?;
-        Ok((recorded(name, &status)?, status))
+        Ok((self.recorded(name, &status)?, status))
     }
 
     /// The names of all migrations.
@@ -128,13 +134,29 @@ impl Session {
         if directory.join("journal.db").exists() {
             return Ok(directory);
         }
-        let names: Vec<String> = self.migrations().iter().map(ToString::to_string).collect();
+        Err(self.unknown(name))
+    }
+
+    fn unknown(&self, name: &Migration) -> Failure {
+        let others = self.migrations().into_iter().filter(|other| other != name);
+        let names: Vec<String> = others.map(String::from).collect();
         let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
-        Err(Failure::refused(
-            "NO_MIGRATION",
-            format!("there is no migration {name}; {known}"),
-            "begin one with `flytt start migration.toml`",
-        ))
+        let sentence = format!("there is no migration {name}; {known}");
+        Failure::refused("NO_MIGRATION", sentence, "begin one with `flytt start migration.toml`")
+    }
+
+    /// The text that the migration was begun with. A journal that was made and never begun is no migration.
+    fn recorded(&self, name: &Migration, status: &Status) -> Result<Spec, Failure> {
+        if status.migration.is_none() {
+            return Err(self.unknown(name));
+        }
+        Spec::parse(Path::new("migration.toml"), &status.spec).map_err(|mistakes| {
+            Failure::refused(
+                "OLD_SPEC",
+                format!("the migration.toml that {name} was begun with does not read with this version: {mistakes}"),
+                "use the version of flytt that began it",
+            )
+        })
     }
 
     fn journal(&self, directory: &Path) -> Result<Journal, Failure> {
@@ -162,16 +184,6 @@ impl Held {
             stop: self.stop.clone(),
         }
     }
-}
-
-fn recorded(name: &Migration, status: &Status) -> Result<Spec, Failure> {
-    Spec::parse(Path::new("migration.toml"), &status.spec).map_err(|mistakes| {
-        Failure::refused(
-            "OLD_SPEC",
-            format!("the migration.toml that {name} was begun with does not read with this version: {mistakes}"),
-            "use the version of flytt that began it",
-        )
-    })
 }
 
 /// Two names for one server would have it copy over itself.

@@ -60,9 +60,8 @@ pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Resul
     let name = spec.name.clone();
     let plan = plan::move_over(&spec);
     let known = session.learn(&spec, &plan).await?;
-    if session.migrations().contains(&name) {
-        // What is begun is not checked anew: half of it is our own work.
-    } else {
+    // What is under way is not checked anew: half of what would be found is our own work.
+    if !session.is_under_way(&name) {
         let findings = drive::check(&spec, &plan, &known, &session.observer).await;
         if show(&findings, view) > 0 {
             return Err(blocked(findings));

@@ -201,7 +201,8 @@ impl Baton {
             self.check(guards, Guard::InCharge, takes_charge || epoch == self.command_epoch)?;
         }
         if let Command::Surrender { lease_left, margin, .. } = command {
-            self.check(guards, Guard::LeaseLeft, self.phase() == Phase::Surrendered || lease_left >= margin)?;
+            let given_already = matches!(self.phase(), Phase::Surrendered | Phase::Retired);
+            self.check(guards, Guard::LeaseLeft, given_already || lease_left >= margin)?;
         }
         if self.is_so_already(command) {
             return Ok(None);
@@ -265,7 +266,7 @@ impl Baton {
         match &self.part {
             Part::Source(Source::Serving | Source::Fencing { .. } | Source::Fenced { .. }) => true,
             Part::Source(Source::Surrendered { .. }) => guards.is_off(Guard::SurrenderedKeepsEpoch),
-            Part::Source(Source::Retired) => false,
+            Part::Source(Source::Retired { .. }) => false,
             Part::Target(target) => target.takes_epochs(),
         }
     }

@@ -26,7 +26,11 @@ pub(super) enum Source {
         position: Position,
         journal: String,
     },
-    Retired,
+    /// Ended after the target opened. What it gave away it states again when asked.
+    Retired {
+        position: Position,
+        journal: String,
+    },
 }
 
 impl Source {
@@ -36,7 +40,7 @@ impl Source {
             Source::Fencing { .. } => Phase::Fencing,
             Source::Fenced { .. } => Phase::Fenced,
             Source::Surrendered { .. } => Phase::Surrendered,
-            Source::Retired => Phase::Retired,
+            Source::Retired { .. } => Phase::Retired,
         }
     }
 
@@ -44,22 +48,22 @@ impl Source {
         match self {
             Source::Serving => Stance::Open,
             Source::Fencing { .. } | Source::Fenced { .. } => Stance::Shut,
-            Source::Surrendered { .. } | Source::Retired => Stance::ShutForGood,
+            Source::Surrendered { .. } | Source::Retired { .. } => Stance::ShutForGood,
         }
     }
 
     pub(super) fn claimed(&self) -> Option<(Kind, Position)> {
         match self {
             Source::Fenced { position } => Some((Kind::FenceProof, *position)),
-            Source::Surrendered { position, .. } => Some((Kind::Permit, *position)),
-            Source::Serving | Source::Fencing { .. } | Source::Retired => None,
+            Source::Surrendered { position, .. } | Source::Retired { position, .. } => Some((Kind::Permit, *position)),
+            Source::Serving | Source::Fencing { .. } => None,
         }
     }
 
     pub(super) fn journal(&self) -> Option<&str> {
         match self {
-            Source::Surrendered { journal, .. } => Some(journal),
-            Source::Serving | Source::Fencing { .. } | Source::Fenced { .. } | Source::Retired => None,
+            Source::Surrendered { journal, .. } | Source::Retired { journal, .. } => Some(journal),
+            Source::Serving | Source::Fencing { .. } | Source::Fenced { .. } => None,
         }
     }
 
@@ -69,11 +73,11 @@ impl Source {
             (Source::Fencing { shut }, Command::Shut) => *shut,
             (Source::Fenced { position }, Command::Fenced { position: again }) => position == again,
             (Source::Serving, Command::Abort { .. } | Command::LeaseEnded) => true,
-            (Source::Surrendered { journal, .. }, Command::Surrender { closed, .. }) => {
+            (Source::Surrendered { journal, .. } | Source::Retired { journal, .. }, Command::Surrender { closed, .. }) => {
                 closed.epoch == baton.epoch && closed.journal.as_ref() == Some(journal)
             }
             (Source::Serving, Command::Return { receipt }) => receipt.kind == Kind::BurnReceipt,
-            (Source::Retired, Command::Retire { .. }) => true,
+            (Source::Retired { .. }, Command::Retire { .. }) => true,
             _ => false,
         }
     }
@@ -111,11 +115,11 @@ impl Source {
                 check(Guard::EpochRaised, *epoch > baton.epoch.max(baton.command_epoch))?;
                 Ok((*epoch, Source::Serving))
             }
-            (Source::Surrendered { journal, .. }, BatonEvent::Retired { open }) => {
+            (Source::Surrendered { position, journal }, BatonEvent::Retired { open }) => {
                 baton.check_claim(guards, Guard::RetireNeedsOpenReceipt, open, Kind::OpenReceipt)?;
                 let opened = open.epoch == baton.epoch && open.journal.as_ref() == Some(journal);
                 check(Guard::OpenedWhatWasSurrendered, opened)?;
-                Ok((same, Source::Retired))
+                Ok((same, Source::Retired { position: *position, journal: journal.clone() }))
             }
             _ => Err(baton.out_of_order(event)),
         }

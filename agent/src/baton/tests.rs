@@ -104,7 +104,10 @@ fn a_cutover_goes_its_way_and_each_side_may_say_what_it_recorded() {
     let target = played(target, [Command::Open { permit: source.statement(&host()).unwrap() }]);
     assert_eq!((target.phase(), target.stance()), (Phase::Open, Stance::Open));
     let source = played(source, [Command::Retire { open: target.statement(&host()).unwrap() }]);
-    assert_eq!((source.phase(), source.stance(), source.statement(&host())), (Phase::Retired, Stance::ShutForGood, None));
+    assert_eq!(
+        (source.phase(), source.stance(), source.statement(&host())),
+        (Phase::Retired, Stance::ShutForGood, Some(permit(1)))
+    );
 }
 
 #[test]

@@ -268,7 +268,7 @@ async fn supervise(life: Life, listener: TcpListener, fuse: Fuse, stop: Cancella
 }
 
 /// Several labs at a time, so that waiting is not idling.
-pub(crate) async fn all<T, F>(cases: Vec<T>, at_once: usize, run: impl Fn(T) -> F)
+pub(crate) async fn all<T: std::fmt::Debug, F>(cases: Vec<T>, at_once: usize, run: impl Fn(T) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -276,17 +276,20 @@ where
     let room = Arc::new(tokio::sync::Semaphore::new(at_once));
     let mut tasks = Vec::new();
     for case in cases {
+        let name = format!("{case:?}");
         let permit = room.clone().acquire_owned().await.expect("open");
-        let work = tokio::spawn(run(case));
+        let work = tokio::spawn(tokio::time::timeout(Duration::from_secs(90), run(case)));
         let failures = failures.clone();
         tasks.push(tokio::spawn(async move {
-            if let Err(error) = work.await {
-                let text = match error.try_into_panic() {
+            let text = match work.await {
+                Ok(Ok(())) => None,
+                Ok(Err(_)) => Some(format!("{name}: no end within 90 s")),
+                Err(error) => Some(match error.try_into_panic() {
                     Ok(panic) => panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into()),
                     Err(error) => error.to_string(),
-                };
-                failures.lock().expect("no panic while held").push(text);
-            }
+                }),
+            };
+            failures.lock().expect("no panic while held").extend(text);
             drop(permit);
         }));
     }
