@@ -229,13 +229,17 @@ impl Engine for FakeEngine {
         if world.source.serving != Serving::Writable || !world.source.objects.contains("slot") {
             return Err(Failure::unknown("NO_SOURCE", "the source does not answer", "look at it"));
         }
+        world.target.copied = true;
         world.target.rows = world.source.rows.clone();
         flytt_proto::durable::write(&backup.into.join("PG_VERSION"), b"source", 0o600).expect("written");
         Ok(())
     }
 
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
-        empty(&backup.into);
+        let mut world = self.world.lock();
+        if std::mem::take(&mut world.target.copied) {
+            empty(&backup.into);
+        }
         Ok(())
     }
 }

@@ -177,7 +177,8 @@ impl Lab {
             let mut names: Vec<_> = std::fs::read_dir(&db.dir).expect("read").flatten().map(|e| e.file_name()).collect();
             names.sort();
             assert_eq!(names, ["data", "hba"], "{what}: left beside the data of {}", db.system);
-            let cluster = std::fs::read_to_string(db.dir.join("data/PG_VERSION")).expect("read");
+            let cluster = std::fs::read_to_string(db.dir.join("data/PG_VERSION"))
+                .unwrap_or_else(|error| panic!("{what}: the data of {}: {error}", db.system));
             assert_eq!(cluster, db.system, "{what}: whose cluster is it");
             assert!(!db.signal().exists(), "{what}: standby.signal is left on {}", db.system);
         }

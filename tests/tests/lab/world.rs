@@ -22,6 +22,8 @@ pub(crate) struct Db {
     pub(crate) rows: Vec<u64>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) timeline: u32,
+    /// As the real engine's mark: its directory holds a copy of ours, which may be emptied.
+    pub(crate) copied: bool,
     /// This directory's own cluster, which a move must bring back when it is undone.
     pub(crate) system: &'static str,
 }
@@ -31,7 +33,7 @@ impl Db {
         fs::create_dir_all(dir.join("data")).expect("made");
         put(&dir.join("data/PG_VERSION"), system);
         put(&dir.join("hba"), "local all all trust\n");
-        Self { dir, serving, closed: false, rows: Vec::new(), objects: BTreeSet::new(), timeline: 1, system }
+        Self { dir, serving, closed: false, rows: Vec::new(), objects: BTreeSet::new(), timeline: 1, copied: false, system }
     }
 
     pub(crate) fn reload(&mut self) {
