@@ -129,6 +129,11 @@ pub struct Book {
 }
 
 impl Book {
+    /// The empty book of the ledger with this identity.
+    pub fn of(journal: &str) -> Self {
+        Self { journal: journal.to_owned(), ..Self::default() }
+    }
+
     /// The book after one more entry; an order of entries that cannot be is an error.
     pub fn after(mut self, entry: &Entry) -> Result<Self, Failure> {
         match entry {
@@ -221,7 +226,7 @@ pub struct Ledger {
 impl Ledger {
     pub fn open(path: &Path, fuse: Fuse) -> Result<Self, Failure> {
         let (record, rows) = Record::open(path, "ledger", VERSION)?;
-        let mut book = Book { journal: record.identity().to_owned(), ..Book::default() };
+        let mut book = Book::of(record.identity());
         for row in &rows {
             book = book.after(&row.event)?;
         }
@@ -231,6 +236,11 @@ impl Ledger {
     /// Identifies this very ledger: a new one never answers for an old one.
     pub fn identity(&self) -> &str {
         self.record.identity()
+    }
+
+    /// Makes sure that what is left of a cutover can be written although the disk is full. Before the window.
+    pub async fn reserve(&self) -> Result<(), Failure> {
+        self.record.reserve().await
     }
 
     /// The book as it stands.

@@ -256,6 +256,12 @@ impl Drive<'_> {
         Ok(matches!(baton.phase(), Phase::Surrendered | Phase::Retired))
     }
 
+    /// Whether the copy on the target was promoted and given up: it can never be used again.
+    pub async fn target_is_burned(&self) -> Result<bool, Failure> {
+        let baton = self.fleet.observer.baton(&self.spec.target, &self.spec.name).await?;
+        Ok(baton.phase() == v1::baton_state::Phase::Burned)
+    }
+
     /// Renews the leases of source and routers for as long as it lives.
     fn renew(&self) -> Renewer {
         let every = self.spec.cutover.lease / 3;

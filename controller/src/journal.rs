@@ -197,6 +197,11 @@ impl Journal {
         Ok((fold(&rows)?, rows))
     }
 
+    /// Makes sure that what is left of a cutover can be written although the disk is full.
+    pub async fn reserve(&self) -> Result<(), Failure> {
+        self.record.reserve().await
+    }
+
     /// Durable when it returns.
     pub async fn write(&mut self, event: Event) -> Result<(), Failure> {
         self.fuse.point(|| "before the journal".into())?;

@@ -329,6 +329,7 @@ fn ready(spec: &Spec, role: v1::Role) -> Kind {
         role: role.into(),
         lag_bytes: spec.gates.lag_bytes,
         long_transaction_ms: millis(spec.cutover.long_transaction),
+        lag_ms: millis(spec.gates.lag),
     })
 }
 

@@ -116,6 +116,7 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
             return Err(refused("NOT_FOLLOWING", format!("{name} is not ready to cut over"), format!("flytt resume {name}")));
         }
     }
+    drive.journal.reserve().await?;
     drive.take_charge("cutover").await?;
     cut(&mut drive).await
 }
@@ -178,10 +179,10 @@ async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
 
 /// The window is taken back. A target that was promoted is burned with it, and has to be copied anew.
 async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failure)>, Failure> {
-    let burned = drive.journal.status.is_open(&step("cut-promote"));
     drive.take_charge("way back").await?;
     let mut left = drive.back(Phase::Ready..=Phase::Cutover).await?;
-    if burned && left.is_empty() {
+    // The target itself says so, whoever burned it and in whichever try.
+    if left.is_empty() && drive.target_is_burned().await? {
         drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
         let copied = drive.plan.steps.iter().filter(|step| ["follow", "seed"].contains(&step.id.as_str()));
         for step in copied.rev().cloned().collect::<Vec<_>>() {

@@ -92,6 +92,7 @@ async fn story(who: &'static str, n: u32, then: Then, again: u32) {
     if lab.start(&controller).await.is_ok() {
         lab.cutover(&controller).await.ok();
     }
+    lab.somebody_serves(&what).await;
     to_the_end(&lab, then, &Fuse::at(again), &what).await;
 }
 

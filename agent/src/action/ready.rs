@@ -1,5 +1,7 @@
 //! Both sides, before the window (C0): nothing stands in its way, and a checkpoint makes what follows short.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[tonic::async_trait]
@@ -24,5 +26,30 @@ impl Intent for v1::Ready {
         let findings = engine.obstacles(&at.migration, self).await?;
         let changes = engine.recipe(&at.migration, &engine::Intent::Ready).await?;
         Ok(Survey { findings, changes })
+    }
+
+    /// The last records of a cutover must find room on a full disk.
+    async fn begin(&self, at: &At) -> Result<(), Failure> {
+        at.host.ledger.reserve().await
+    }
+
+    /// Lag in time, by this host's clock alone: how long it takes to apply what the source has announced by now.
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        if v1::Ready::role(self) != v1::Role::Target {
+            return Ok(plain("nothing is in the way"));
+        }
+        let engine = at.host.engine()?;
+        let began = Instant::now();
+        if let Some(announced) = engine.replication(&at.migration).await?.upstream {
+            let limit = Duration::from_millis(self.lag_ms);
+            tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(|_| {
+                Failure::refused(
+                    "LAG",
+                    format!("the target needs more than {} ms to apply what the source has announced", self.lag_ms),
+                    "wait until it has caught up, or look at its disk and at long queries on it; then cut over again",
+                )
+            })??;
+        }
+        Ok(plain(format!("the target is at most {} ms behind", began.elapsed().as_millis())))
     }
 }

@@ -55,7 +55,7 @@ fn no_acknowledged_write_is_lost() {
         while writers.count() < 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let ready = v1::Ready { lag_bytes: 1 << 30, long_transaction_ms: 60_000, role: 0 };
+        let ready = v1::Ready { lag_bytes: 1 << 30, long_transaction_ms: 60_000, role: 0, lag_ms: 1_000 };
         assert_eq!(source.engine.obstacles(&migration, &ready).await.unwrap(), []);
         assert_eq!(target.engine.obstacles(&migration, &ready).await.unwrap(), []);
         for side in [&source, &target] {

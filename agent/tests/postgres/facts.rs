@@ -65,7 +65,7 @@ fn what_would_make_the_window_long_is_named() {
         let source = Server::source(&base).await;
         let target = Server::prepare(&base, "target");
         following(&source, &target).await;
-        let ready = Ready { role: 0, lag_bytes: 0, long_transaction_ms: 50 };
+        let ready = Ready { role: 0, lag_bytes: 0, long_transaction_ms: 50, lag_ms: 1_000 };
         let codes = async |server: &Server| -> Vec<String> {
             let found = server.engine.obstacles(&shop(), &ready).await.unwrap();
             assert!(found.iter().all(|finding| finding.level() == Level::Block));

@@ -21,7 +21,12 @@ use flytt::{
     verb::{self, Answer},
     view::{Line, View},
 };
-use flytt_agent::{change::Hands, config::Config, host::Host, run::serve_host};
+use flytt_agent::{
+    change::{Hands, RouteState},
+    config::Config,
+    host::Host,
+    run::serve_host,
+};
 use flytt_proto::{
     fuse::Fuse,
     identity::{self, Credentials},
@@ -148,12 +153,8 @@ impl Lab {
             {
                 let mut world = self.world.lock();
                 assert_eq!(world.violations, Vec::<String>::new(), "{what}");
-                let route_is_right = world.route
-                    == if side == Side::Source {
-                        flytt_agent::change::RouteState::Source
-                    } else {
-                        flytt_agent::change::RouteState::Target
-                    };
+                let route = if side == Side::Source { RouteState::Source } else { RouteState::Target };
+                let route_is_right = world.route == route;
                 if world.db(side).accepts_writes() && route_is_right {
                     assert_eq!(world.lost(side), Vec::<u64>::new(), "{what}");
                     let other = if side == Side::Source { Side::Target } else { Side::Source };
@@ -165,6 +166,25 @@ impl Lab {
             assert!(waited < 1500, "{what}: {side:?} does not accept writes within 15 s: {:?}", self.world.lock());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Without any controller, somebody serves again within the bound.
+    pub(crate) async fn somebody_serves(&self, what: &str) {
+        for _ in 0..1500 {
+            {
+                let mut world = self.world.lock();
+                let side = match world.route {
+                    RouteState::Source => Some(Side::Source),
+                    RouteState::Target => Some(Side::Target),
+                    RouteState::Held | RouteState::Staged => None,
+                };
+                if side.is_some_and(|side| world.db(side).accepts_writes()) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: nobody serves within 15 s: {:?}", self.world.lock());
     }
 
     /// The hosts are as they were before the move.
