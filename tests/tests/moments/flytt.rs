@@ -17,6 +17,17 @@ use tokio::{
 /// Nothing here takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A moment of a step, as the command itself tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// It is about to be asked for.
+    Begins(&'static str),
+    /// Its host has begun to change something.
+    Does(&'static str),
+    /// It is done, and on record.
+    Ends(&'static str),
+}
+
 /// A command under way. Dropped, it is killed.
 pub(crate) struct Flytt {
     name: String,
@@ -97,12 +108,14 @@ impl Flytt {
         }
     }
 
-    pub(crate) async fn begins(&mut self, step: &str) {
-        self.until(&format!("the beginning of {step}"), |line| line["step"] == step && line["what"].is_string()).await;
-    }
-
-    pub(crate) async fn done(&mut self, step: &str) {
-        self.until(&format!("the end of {step}"), |line| line["step"] == step && line["done"] == true).await;
+    pub(crate) async fn comes_to(&mut self, moment: Moment) {
+        let what = format!("{moment:?}");
+        self.until(&what, |line| match moment {
+            Moment::Begins(step) => line["step"] == step && line["what"].is_string(),
+            Moment::Does(step) => line["step"] == step && line["doing"].is_string(),
+            Moment::Ends(step) => line["step"] == step && line["done"] == true,
+        })
+        .await;
     }
 
     /// The copy is under way: so many bytes have arrived.

@@ -4,6 +4,8 @@
 
 pub(crate) mod flytt;
 pub(crate) mod left;
+pub(crate) mod shell;
+pub(crate) mod stalled;
 
 use std::{
     net::SocketAddr,
@@ -66,6 +68,19 @@ pub(crate) async fn add_host(home: &Path, name: &str, address: SocketAddr, code:
     let (name, address): (HostName, String) = (name.parse().unwrap(), address.to_string());
     let host = enrol::add_host(home.authority(), &name, &address, &code.parse()?).await?;
     home.add(&name, host)
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_directory(&path, &copy);
+        } else {
+            std::fs::copy(path, copy).unwrap();
+        }
+    }
 }
 
 impl Scene {
@@ -144,6 +159,45 @@ impl Scene {
         let accepting = (self.accepts_writes(&self.stage.source).await, self.accepts_writes(&self.stage.target).await);
         let wanted = (holder == Holder::Source, holder == Holder::Target);
         assert_eq!(accepting, wanted, "who accepts writes (source, target)\n{}", self.logs());
+    }
+
+    /// Who accepts writes now; exactly one must.
+    pub(crate) async fn holder(&self) -> Holder {
+        let source = self.accepts_writes(&self.stage.source).await;
+        let holder = if source { Holder::Source } else { Holder::Target };
+        self.assert_holder(holder).await;
+        holder
+    }
+
+    /// What a command that was disturbed came to, and that its exit code says so.
+    pub(crate) async fn settle(&self, ended: &Ended) -> Holder {
+        let holder = self.holder().await;
+        match ended.code {
+            Some(0) => assert_eq!(holder, Holder::Target, "{ended}"),
+            Some(6) => assert_eq!(holder, Holder::Source, "{ended}"),
+            Some(7 | 8) => {}
+            _ => panic!("{ended}\n{}", self.logs()),
+        }
+        holder
+    }
+
+    /// After a cutover that came to nothing: `resume` until the target follows again, as an operator would.
+    pub(crate) async fn carry_on(&self) {
+        for _ in 0..3 {
+            let ended = self.must(&["resume", stage::MIGRATION]).await;
+            let answer = ended.answer();
+            if answer["ready"] == true || answer["milestone"] == "following" {
+                return;
+            }
+        }
+        panic!("it does not follow again\n{}", self.logs());
+    }
+
+    /// The operator's directory, as it is now, at another place.
+    pub(crate) fn copy_of_home(&self) -> PathBuf {
+        let copy = self.base.path().join("home-2");
+        copy_directory(&self.stage.home, &copy);
+        copy
     }
 
     /// The end of every story: the application is served within its time, one server holds, flytt is told to clean up
