@@ -404,8 +404,9 @@ fn refused(code: &str, sentence: String, next: String) -> Halt {
     Halt::new(Exit::Failed, [Failure::refused(code, sentence, format!("run `{next}`"))]).then(next)
 }
 
+/// The journal's lock is another controller's.
 fn in_charge(failure: Failure) -> Halt {
-    if failure.code == "IN_CHARGE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+    if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
 }
 
 /// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.
