@@ -36,7 +36,7 @@ async fn the_controller_dies_before_the_surrender() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_dies_after_the_surrender() {
-    for moment in [Ends("cut-surrender"), Does("cut-open")] {
+    for moment in [Ends("cut-surrender"), Begins("cut-release-1")] {
         let scene = Scene::set(10, FAST).await;
         let canary = scene.canary().await;
         scene.following().await;
@@ -128,13 +128,13 @@ async fn the_targets_disk_fills_up_during_the_seed() {
     let disk = Disk::over(&scene.stage.target.data(), 4_000);
     let mut start = scene.start();
     start.copies(4 * MIB).await;
-    disk.shrink_to(24);
+    disk.fill_up_to(3);
     let ended = start.end().await;
     assert_eq!((ended.code, ended.failures()), (Some(6), vec!["SEED_FAILED"]), "{ended}");
     assert!(ended.to_string().contains("No space left on device"), "{ended}");
     scene.assert_nothing_left(Holder::Source).await;
     // With room it goes through.
-    disk.shrink_to(4_000);
+    disk.resize(4_000);
     scene.following().await;
     scene.must(&ROLLBACK).await;
     drop(disk);

@@ -52,8 +52,14 @@ impl Disk {
         Self { on: directory.to_owned() }
     }
 
-    /// Somebody else takes the rest of it.
-    pub(crate) fn shrink_to(&self, mib: u32) {
+    /// Somebody else takes what is free, but for this much.
+    pub(crate) fn fill_up_to(&self, left_mib: u64) {
+        let about = nix::sys::statvfs::statvfs(&self.on).expect("mounted");
+        let used = (about.blocks() - about.blocks_free()) * about.fragment_size();
+        self.resize((used >> 20) + left_mib);
+    }
+
+    pub(crate) fn resize(&self, mib: u64) {
         let mut mount = command("mount");
         mount.args(["-o", &format!("remount,size={mib}M")]).arg(&self.on);
         run(mount);
