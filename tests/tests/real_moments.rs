@@ -91,6 +91,41 @@ async fn an_agent_dies_inside_the_fence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_away_for_longer_than_the_lease() {
+    let scene = Scene::set(10, FAST).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+
+    // Without its target the move is over, and the source serves before the target comes back.
+    let mut cutover = scene.flytt(&CUTOVER);
+    cutover.comes_to(Begins("cut-catch-up")).await;
+    scene.agents().target.process.keep_down();
+    scene.recovered(&canary).await;
+    scene.agents().target.process.bring_back();
+    let ended = cutover.end().await;
+    println!("target: exit {:?} {:?}", ended.code, ended.failures());
+    if scene.settle(&ended).await == Holder::Target {
+        return scene.ends(canary, Holder::Target).await;
+    }
+    scene.carry_on().await;
+
+    // Nobody but the source's own agent can un-fence it: it does so as soon as it is back.
+    let mut cutover = scene.flytt(&CUTOVER);
+    cutover.comes_to(Ends("cut-fence")).await;
+    scene.agents().source.process.keep_down();
+    pause(4_000).await;
+    scene.agents().source.process.bring_back();
+    scene.recovered(&canary).await;
+    let ended = cutover.end().await;
+    println!("source: exit {:?} {:?}", ended.code, ended.failures());
+    let holder = scene.settle(&ended).await;
+    if holder == Holder::Source {
+        scene.carry_on().await;
+    }
+    scene.ends(canary, holder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operator_interrupts() {
     let scene = Scene::set(20, SLOW).await;
     let canary = scene.canary().await;

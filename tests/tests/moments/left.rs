@@ -74,7 +74,8 @@ impl Trace {
         wanted.kept.push("db-old/data/standby.signal".into());
         // Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
         let server = |line: &String| line.split(' ').next().map(str::to_owned).unwrap_or_default();
-        let (ours, theirs): (Vec<_>, Vec<_>) = (self.proxy.iter().map(server).collect(), wanted.proxy.iter().map(server).collect());
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            (self.proxy.iter().map(server).collect(), wanted.proxy.iter().map(server).collect());
         assert_eq!(ours, theirs);
         self.proxy.clear();
         wanted.proxy.clear();

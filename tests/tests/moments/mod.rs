@@ -2,8 +2,10 @@
 //! What goes wrong, and when, is the tests' own business.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
+mod bad_input;
 pub(crate) mod flytt;
 pub(crate) mod left;
+mod other_version;
 pub(crate) mod shell;
 pub(crate) mod stalled;
 
@@ -60,7 +62,12 @@ pub(crate) async fn pause(ms: u64) {
 }
 
 /// Founds the home with its first host and enrols each.
-pub(crate) async fn add_host(home: &Path, name: &str, address: SocketAddr, code: &str) -> Result<(), flytt_proto::failure::Failure> {
+pub(crate) async fn add_host(
+    home: &Path,
+    name: &str,
+    address: SocketAddr,
+    code: &str,
+) -> Result<(), flytt_proto::failure::Failure> {
     let home = match Home::load(home) {
         Ok(home) => home,
         Err(_) => Home::init(home, "moments".parse().unwrap())?,
@@ -147,7 +154,8 @@ impl Scene {
         let write = async {
             let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.ok()?;
             let connection = tokio::spawn(connection);
-            let done = client.batch_execute("CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())");
+            let done =
+                client.batch_execute("CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())");
             let done = done.await.ok();
             connection.abort();
             done
