@@ -104,9 +104,12 @@ pub(crate) fn start(host: &Arc<Host>, id: OperationId, epoch: Epoch, action: v1:
     spawn(host, id, work)
 }
 
-/// Takes the operation back; one that is at work is interrupted first.
+/// Takes the operation back. Whatever of this move is at work here is interrupted first: it came later, or only waits, and
+/// would keep the way back waiting for its turn.
 pub(crate) fn start_undo(host: &Arc<Host>, id: OperationId, epoch: Epoch) -> Feed {
-    host.interrupt(&id);
+    if epoch >= host.ledger.command_epoch(&id.migration) {
+        host.interrupt_all(&id.migration);
+    }
     let mut key = id.clone();
     key.step = format!("undo-{}", id.step).chars().take(40).collect::<String>().parse().unwrap_or(key.step);
     let work = {

@@ -176,7 +176,9 @@ impl Running {
         if status.success() {
             Ok(())
         } else {
-            let said = self.heard.last().cloned().unwrap_or_default();
+            // Tools clean up after themselves and say so: the reason stands before that.
+            let reason = self.heard.iter().rev().find(|line| line.contains("error: ")).or(self.heard.last());
+            let said = reason.cloned().unwrap_or_default();
             Err(CommandError::Exit { program: self.program.clone(), status, said })
         }
     }

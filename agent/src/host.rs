@@ -216,14 +216,6 @@ impl Host {
         self.running.lock().expect("no panic while held").contains_key(key)
     }
 
-    pub(crate) fn interrupt(&self, id: &OperationId) {
-        if let Some((running, _)) = self.running.lock().expect("no panic while held").get(id)
-            && !running.uninterruptible
-        {
-            running.cancel.cancel();
-        }
-    }
-
     pub(crate) fn interrupt_all(&self, migration: &Migration) {
         for (id, (running, _)) in self.running.lock().expect("no panic while held").iter() {
             if id.migration == *migration && !running.uninterruptible {

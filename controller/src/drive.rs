@@ -106,15 +106,42 @@ fn as_finding(failure: &Failure, host: &HostName) -> v1::Finding {
 impl Drive<'_> {
     /// Takes charge with an epoch above every one that any agent has seen. Older controllers are refused from then on.
     pub async fn take_charge(&mut self, command: &str) -> Result<(), Failure> {
-        let mut epoch = self.journal.status.epoch;
-        for host in self.plan.hosts() {
-            match self.fleet.observer.baton(&host, &self.spec.name).await {
-                Ok(baton) => epoch = epoch.max(Epoch(baton.command_epoch)).max(Epoch(baton.epoch)),
+        let (seen, _) = self.epochs().await;
+        self.charge(seen, command).await
+    }
+
+    /// A new epoch for the same controller, before it goes another way than it began. Refused where somebody else has taken
+    /// charge meanwhile: one that slept, or was cut off, must not take anything back under the feet of the other.
+    pub async fn stay_in_charge(&mut self, command: &str) -> Result<(), Failure> {
+        let (seen, in_charge) = self.epochs().await;
+        if in_charge > self.journal.status.epoch {
+            let sentence = format!("another controller has taken charge of {} since (epoch {in_charge})", self.spec.name);
+            return Err(Failure::refused("SUPERSEDED", sentence, format!("look at `flytt status {}`", self.spec.name)));
+        }
+        self.charge(seen, command).await
+    }
+
+    async fn charge(&mut self, seen: Epoch, command: &str) -> Result<(), Failure> {
+        let epoch = self.journal.status.epoch.max(seen).next();
+        self.journal.write(Event::Charged { epoch, command: command.to_owned() }).await
+    }
+
+    /// The highest epoch that any agent has seen, and the highest of a controller.
+    async fn epochs(&mut self) -> (Epoch, Epoch) {
+        let (hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
+        let batons = futures::future::join_all(hosts.iter().map(|host| observer.baton(host, name))).await;
+        let (mut seen, mut in_charge) = (Epoch::default(), Epoch::default());
+        for baton in batons {
+            match baton {
+                Ok(baton) => {
+                    in_charge = in_charge.max(Epoch(baton.command_epoch));
+                    seen = seen.max(in_charge).max(Epoch(baton.epoch));
+                }
                 // A host that is away learns the epoch when it is asked for something.
                 Err(failure) => self.view.show(Line::Warning(&failure.sentence)),
             }
         }
-        self.journal.write(Event::Charged { epoch: epoch.next(), command: command.to_owned() }).await
+        (seen, in_charge)
     }
 
     /// Does every step of these phases that is not done. In the window, everything before the point of no return must fit

@@ -96,6 +96,7 @@ async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
             .now("the source serves as before; the copy is on the target, not yet following")
             .then(format!("flytt resume {name}"))),
         Err(stopped) => {
+            drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
             let left = drive.back(Phase::Seed..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
@@ -128,6 +129,7 @@ async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
         Err(Stopped::Journal(failure)) => return Err(stuck(&name, failure)),
         Err(stopped) => stopped,
     };
+    drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
     // Past the point of no return there is one way: forward. What failed there is safe to repeat.
     let mut tries = 0;
     while drive.surrendered().await? {
@@ -177,12 +179,13 @@ async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     ))
 }
 
-/// The window is taken back. A target that was promoted is burned with it, and has to be copied anew.
+/// The window is taken back, by a controller that has just taken charge. A target that was promoted is burned with it, and
+/// has to be copied anew.
 async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failure)>, Failure> {
-    drive.take_charge("way back").await?;
     let mut left = drive.back(Phase::Ready..=Phase::Cutover).await?;
-    // The target itself says so, whoever burned it and in whichever try.
-    if left.is_empty() && drive.target_is_burned().await? {
+    // In whichever try it was burned, the target itself says so.
+    let was_promoted = drive.journal.status.steps.contains_key(&step("cut-promote"));
+    if left.is_empty() && was_promoted && drive.target_is_burned().await? {
         drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
         let copied = drive.plan.steps.iter().filter(|step| ["follow", "seed"].contains(&step.id.as_str()));
         for step in copied.rev().cloned().collect::<Vec<_>>() {
@@ -404,8 +407,18 @@ fn refused(code: &str, sentence: String, next: String) -> Halt {
     Halt::new(Exit::Failed, [Failure::refused(code, sentence, format!("run `{next}`"))]).then(next)
 }
 
+/// The journal's lock is another controller's.
 fn in_charge(failure: Failure) -> Halt {
-    if failure.code == "IN_CHARGE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+    if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+}
+
+fn superseded(name: &Migration, failure: Failure) -> Halt {
+    if failure.code != "SUPERSEDED" {
+        return stuck(name, failure);
+    }
+    Halt::new(Exit::InCharge, [failure])
+        .now("this controller has stopped and takes nothing back: what it had begun is the other's to carry on")
+        .then(format!("flytt status {name}"))
 }
 
 /// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.

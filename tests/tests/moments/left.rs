@@ -1,0 +1,126 @@
+//! Everything that a move could leave on the hosts of a stage, read from the hosts themselves and not from any record of ours.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use flytt::stage::{Server, Stage};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// What can be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trace {
+    /// Every configuration file of both servers, byte by byte.
+    files: BTreeMap<String, String>,
+    /// Names beside the data directories: trash among them.
+    beside: Vec<String>,
+    /// Secrets, marks, tunnels' sockets: what agents keep for a move.
+    kept: Vec<String>,
+    /// Slots, roles and settings of ours in a server that answers; its name before each.
+    in_servers: Vec<String>,
+    /// Copies under way.
+    processes: Vec<String>,
+    /// Servers of the backend, and whether an administrator took one out.
+    proxy: Vec<String>,
+    /// Whether the target has any data.
+    target_data: bool,
+}
+
+const OURS: &str = "SELECT 'slot ' || slot_name FROM pg_replication_slots \
+     UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname LIKE 'flytt%' \
+     UNION ALL SELECT 'setting ' || name FROM pg_file_settings WHERE name IN ('primary_conninfo', 'primary_slot_name') \
+     ORDER BY 1";
+
+impl Trace {
+    pub(crate) async fn of(stage: &Stage) -> Self {
+        let mut trace = Self {
+            files: BTreeMap::new(),
+            beside: Vec::new(),
+            kept: Vec::new(),
+            in_servers: Vec::new(),
+            processes: processes(stage.place.path()),
+            proxy: proxy(stage.proxy.socket()).await,
+            target_data: !names(&stage.target.data()).is_empty(),
+        };
+        for server in [&stage.source, &stage.target] {
+            let (name, root) = (server.name(), server.data().parent().expect("a host's directory").to_owned());
+            for file in names(&root.join("etc")) {
+                let text = fs::read_to_string(root.join("etc").join(&file)).expect("a text");
+                trace.files.insert(format!("{name}/etc/{file}"), text);
+            }
+            trace.beside.extend(names(&root).into_iter().map(|entry| format!("{name}/{entry}")));
+            for place in ["state/secret", "state/seed", "run"] {
+                let entries = names(&root.join("agent").join(place));
+                trace.kept.extend(entries.into_iter().map(|entry| format!("{name}/{place}/{entry}")));
+            }
+            for signal in ["standby.signal", "recovery.signal"] {
+                if server.data().join(signal).exists() {
+                    trace.kept.push(format!("{name}/data/{signal}"));
+                }
+            }
+            trace.in_servers.extend(in_server(server).await);
+        }
+        let log = |entry: &String| entry.ends_with("/log");
+        trace.beside.retain(|entry| !log(entry));
+        trace
+    }
+
+    /// After a move that is finished: as before on both sides, but that the old source is down and stays fenced for good.
+    pub(crate) fn assert_moved_from(mut self, before: &Self) {
+        let mut wanted = before.clone();
+        let fenced = self.files.remove("db-old/etc/pg_hba.conf").expect("there");
+        let was = wanted.files.remove("db-old/etc/pg_hba.conf").expect("there");
+        assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
+        assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
+        wanted.target_data = true;
+        wanted.kept.push("db-old/data/standby.signal".into());
+        // Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
+        let server = |line: &String| line.split(' ').next().map(str::to_owned).unwrap_or_default();
+        let (ours, theirs): (Vec<_>, Vec<_>) =
+            (self.proxy.iter().map(server).collect(), wanted.proxy.iter().map(server).collect());
+        assert_eq!(ours, theirs);
+        self.proxy.clear();
+        wanted.proxy.clear();
+        assert_eq!(self, wanted);
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+async fn in_server(server: &Server) -> Vec<String> {
+    if !server.is_running() {
+        return Vec::new();
+    }
+    let text = match server.sql("postgres", OURS).await {
+        Ok(text) => text,
+        Err(failure) => format!("does not answer: {failure}"),
+    };
+    text.lines().map(|line| format!("{}: {line}", server.name())).collect()
+}
+
+fn processes(stage: &Path) -> Vec<String> {
+    let wanted = stage.display().to_string();
+    let all = procfs::process::all_processes().expect("proc").filter_map(Result::ok);
+    let lines = all.filter_map(|process| Some(process.cmdline().ok()?.join(" ")));
+    lines.filter(|line| line.contains("pg_basebackup") && line.contains(&wanted)).collect()
+}
+
+/// `<name> <administrative state>`, as HAProxy itself says (management guide, `show servers state`).
+async fn proxy(socket: &Path) -> Vec<String> {
+    let Ok(mut stream) = tokio::net::UnixStream::connect(socket).await else { return vec!["HAProxy is away".into()] };
+    stream.write_all(b"show servers state\n").await.expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("answered");
+    let rows = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).map(str::split_whitespace);
+    let mut servers: Vec<String> = rows
+        .filter_map(|mut fields| {
+            let (name, admin) = (fields.nth(3)?, fields.nth(2)?);
+            Some(format!("{name} {admin}"))
+        })
+        .collect();
+    servers.sort();
+    servers
+}

@@ -1,0 +1,254 @@
+//! A stage with real agents, and what must be true of it after every bad moment: nothing lost, one holder, nothing left.
+//! What goes wrong, and when, is the tests' own business.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+
+mod bad_input;
+pub(crate) mod flytt;
+pub(crate) mod left;
+mod other_version;
+pub(crate) mod shell;
+pub(crate) mod stalled;
+
+use std::{
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ::flytt::{
+    canary::{self, Canary},
+    enrol,
+    home::Home,
+    stage::{self, Agents, Server, Stage},
+};
+use flytt_proto::{durable, name::HostName};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::{
+    flytt::{Ended, Flytt},
+    left::Trace,
+};
+
+/// As fast as it goes.
+pub(crate) const FAST: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"none\"\n";
+/// The copy of a small cluster takes some seconds.
+pub(crate) const SLOW: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"8MiB/s\"\n";
+/// How long the application may be without a writable database, without a person.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Two at a time, however many processors there are: leases are seconds long, and a starved stage would miss them.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// The whole scene; its parts end in this order.
+pub(crate) struct Scene {
+    pub(crate) stage: Stage,
+    /// `migration.toml`
+    pub(crate) file: PathBuf,
+    before: Trace,
+    pub(crate) base: tempfile::TempDir,
+    _turn: SemaphorePermit<'static>,
+}
+
+/// Where the data must be in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Source,
+    Target,
+}
+
+pub(crate) async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Founds the home with its first host and enrols each.
+pub(crate) async fn add_host(
+    home: &Path,
+    name: &str,
+    address: SocketAddr,
+    code: &str,
+) -> Result<(), flytt_proto::failure::Failure> {
+    let home = match Home::load(home) {
+        Ok(home) => home,
+        Err(_) => Home::init(home, "moments".parse().unwrap())?,
+    };
+    let (name, address): (HostName, String) = (name.parse().unwrap(), address.to_string());
+    let host = enrol::add_host(home.authority(), &name, &address, &code.parse()?).await?;
+    home.add(&name, host)
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_directory(&path, &copy);
+        } else {
+            std::fs::copy(path, copy).unwrap();
+        }
+    }
+}
+
+impl Scene {
+    pub(crate) async fn set(data_mib: u32, settings: &str) -> Self {
+        let turn = TURNS.acquire().await.unwrap();
+        let base = tempfile::Builder::new().prefix("moment").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let agent = stage::agent_beside_us().expect("built with the whole workspace");
+        let options = stage::Options { base: base.path().into(), data_mib, agent: Some(agent) };
+        let stage = Stage::build(&options, add_host).await.expect("a stage");
+        let file = stage.home.join("demo.toml");
+        durable::write(&file, format!("{}\n{settings}", stage.migration).as_bytes(), 0o600).unwrap();
+        let before = Trace::of(&stage).await;
+        Self { stage, file, before, base, _turn: turn }
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        self.stage.agents.as_ref().unwrap()
+    }
+
+    /// The application: it writes from now on.
+    pub(crate) async fn canary(&self) -> Canary {
+        Canary::start(self.stage.connection().unwrap(), canary::Options::default()).await.expect("a canary")
+    }
+
+    pub(crate) fn flytt(&self, arguments: &[&str]) -> Flytt {
+        Flytt::start(&self.stage.home, arguments)
+    }
+
+    pub(crate) fn start(&self) -> Flytt {
+        self.flytt(&["start", self.file.to_str().unwrap()])
+    }
+
+    /// A command that must end well.
+    pub(crate) async fn must(&self, arguments: &[&str]) -> Ended {
+        let ended = self.flytt(arguments).end().await;
+        assert_eq!(ended.code, Some(0), "flytt {arguments:?}: {ended}\n{}", self.logs());
+        ended
+    }
+
+    /// Seeded and following: ready to cut over.
+    pub(crate) async fn following(&self) {
+        self.must(&["start", self.file.to_str().unwrap()]).await;
+    }
+
+    /// The canary's writes are acknowledged again; measured from now.
+    pub(crate) async fn recovered(&self, canary: &Canary) {
+        let before = canary.pulse().acknowledged;
+        let again = async {
+            while canary.pulse().acknowledged < before + 50 {
+                pause(20).await;
+            }
+        };
+        if tokio::time::timeout(LONGEST, again).await.is_err() {
+            panic!("not writable again within {LONGEST:?}: {:?}\n{}", canary.pulse(), self.logs());
+        }
+    }
+
+    /// Whether the server takes a write of the application, asked at its own port.
+    pub(crate) async fn accepts_writes(&self, server: &Server) -> bool {
+        let entrance = self.stage.proxy.entrance().port();
+        let text = std::fs::read_to_string(&self.stage.conninfo).unwrap();
+        let text = text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port()));
+        let write = async {
+            let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.ok()?;
+            let connection = tokio::spawn(connection);
+            let done =
+                client.batch_execute("CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())");
+            let done = done.await.ok();
+            connection.abort();
+            done
+        };
+        matches!(tokio::time::timeout(Duration::from_secs(3), write).await, Ok(Some(())))
+    }
+
+    pub(crate) async fn assert_holder(&self, holder: Holder) {
+        let accepting = (self.accepts_writes(&self.stage.source).await, self.accepts_writes(&self.stage.target).await);
+        let wanted = (holder == Holder::Source, holder == Holder::Target);
+        assert_eq!(accepting, wanted, "who accepts writes (source, target)\n{}", self.logs());
+    }
+
+    /// Who accepts writes now; exactly one must.
+    pub(crate) async fn holder(&self) -> Holder {
+        let source = self.accepts_writes(&self.stage.source).await;
+        let holder = if source { Holder::Source } else { Holder::Target };
+        self.assert_holder(holder).await;
+        holder
+    }
+
+    /// What a command that was disturbed came to, and that its exit code says so.
+    pub(crate) async fn settle(&self, ended: &Ended) -> Holder {
+        let holder = self.holder().await;
+        match ended.code {
+            Some(0) => assert_eq!(holder, Holder::Target, "{ended}"),
+            Some(6) => assert_eq!(holder, Holder::Source, "{ended}"),
+            Some(7 | 8) => {}
+            _ => panic!("{ended}\n{}", self.logs()),
+        }
+        holder
+    }
+
+    /// After a cutover that came to nothing: `resume` until the target follows again, as an operator would.
+    pub(crate) async fn carry_on(&self) {
+        for _ in 0..3 {
+            let ended = self.must(&["resume", stage::MIGRATION]).await;
+            let answer = ended.answer();
+            if answer["ready"] == true || answer["milestone"] == "following" {
+                return;
+            }
+        }
+        panic!("it does not follow again\n{}", self.logs());
+    }
+
+    /// The operator's directory, as it is now, at another place.
+    pub(crate) fn copy_of_home(&self) -> PathBuf {
+        let copy = self.base.path().join("home-2");
+        copy_directory(&self.stage.home, &copy);
+        copy
+    }
+
+    /// The end of every story: the application is served within its time, one server holds, flytt is told to clean up
+    /// under load, nothing is left, and every acknowledged write is there.
+    pub(crate) async fn ends(self, canary: Canary, holder: Holder) {
+        self.recovered(&canary).await;
+        self.assert_holder(holder).await;
+        match holder {
+            Holder::Source => {
+                self.must(&["rollback", stage::MIGRATION]).await;
+            }
+            Holder::Target => {
+                self.must(&["finish", stage::MIGRATION]).await;
+            }
+        }
+        self.recovered(&canary).await;
+        self.assert_holder(holder).await;
+        self.assert_nothing_left(holder).await;
+        self.assert_nothing_lost(canary, holder).await;
+        self.stage.tear_down().await;
+    }
+
+    pub(crate) async fn assert_nothing_left(&self, holder: Holder) {
+        let now = Trace::of(&self.stage).await;
+        match holder {
+            Holder::Source => assert_eq!(now, self.before, "left behind\n{}", self.logs()),
+            Holder::Target => now.assert_moved_from(&self.before),
+        }
+    }
+
+    pub(crate) async fn assert_nothing_lost(&self, canary: Canary, holder: Holder) {
+        let record = canary.stop().await;
+        let server = if holder == Holder::Source { &self.stage.source } else { &self.stage.target };
+        let on = self.stage.connection().unwrap().at("127.0.0.1", server.port());
+        let found = record.verify(&on).await.expect("comparable");
+        assert!(found.is_clean() && found.acknowledged > 0, "{found:?}\n{}", self.logs());
+        let gap = record.report.longest_gap.ms;
+        println!("longest gap {gap:.0} ms, {} acknowledged, {} sessions cut", found.acknowledged, record.report.sessions_cut);
+        assert!(gap < LONGEST.as_secs_f64() * 1e3, "{:?}", record.report);
+    }
+
+    /// For a failure's text.
+    pub(crate) fn logs(&self) -> String {
+        self.stage.logs().join("\n")
+    }
+}
