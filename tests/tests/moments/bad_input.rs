@@ -108,7 +108,7 @@ async fn a_data_directory_that_must_not_be_replaced() {
         chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
         path
     };
-    let (cluster, empty, link) = (place("cluster"), place("empty"), scene.base.path().join("link"));
+    let (cluster, empty, link) = (place("other").join("cluster"), place("empty"), scene.base.path().join("link"));
     as_owner(source, "initdb", &["-D", cluster.to_str().unwrap(), "-N"]);
     symlink(&empty, &link).unwrap();
 
@@ -137,6 +137,18 @@ async fn a_data_directory_that_must_not_be_replaced() {
         assert_eq!((tree(&cluster), tree(&empty)), before, "{what}");
         assert!(scene.accepts_writes(source).await, "{what}");
     }
+    // Named, it is moved aside, and comes back as it was.
+    let before = tree(&cluster);
+    let system = as_owner(source, "pg_controldata", &[cluster.to_str().unwrap()]);
+    let system = system.lines().find_map(|line| line.strip_prefix("Database system identifier:")).unwrap().trim().to_owned();
+    reconfigure(&scene, &with(&cluster)).await;
+    let ended =
+        start_with(&scene, |text| text.replace("host = \"db-new\"", &format!("host = \"db-new\"\nreplace = \"{system}\"")));
+    let ended = ended.await;
+    println!("{ended}");
+    assert_ne!(tree(&cluster), before, "{ended}");
+    scene.must(&["rollback", "demo"]).await;
+    assert_eq!(tree(&cluster), before);
     // As it was configured, it goes.
     reconfigure(&scene, &text).await;
     scene.must(&["check", scene.file.to_str().unwrap()]).await;
@@ -152,13 +164,13 @@ async fn strangers_and_other_versions() {
     let foreign = scene.base.path().join("foreign");
     assert_eq!(Flytt::start(&foreign, &["init", "moments"]).end().await.code, Some(0));
     durable::write(&foreign.join("hosts.toml"), hosts.as_bytes(), 0o600).unwrap();
-    refused(&scene, "a foreign authority", &start(&foreign).await, 5, "NOT_TRUSTED").await;
+    refused(&scene, "a foreign authority", &start(&foreign).await, 5, "WRONG_AUTHORITY").await;
 
     // The target's name leads to the source's agent.
     let alias = scene.copy_of_home();
     let (from, to) = (scene.agents().target.address.to_string(), scene.agents().source.address.to_string());
     durable::write(&alias.join("hosts.toml"), hosts.replace(&from, &to).as_bytes(), 0o600).unwrap();
-    refused(&scene, "the same server by another address", &start(&alias).await, 5, "NOT_TRUSTED").await;
+    refused(&scene, "the same server by another address", &start(&alias).await, 5, "WRONG_HOST").await;
 
     scene.agents().target.process.keep_down();
     let other = other_version::takes_the_place_of(&scene.agents().target).await;
