@@ -247,6 +247,11 @@ impl Scene {
         assert!(gap < LONGEST.as_secs_f64() * 1e3, "{:?}", record.report);
     }
 
+    /// What is there now is what must be there in the end.
+    pub(crate) async fn look_again(&mut self) {
+        self.before = Trace::of(&self.stage).await;
+    }
+
     /// For a failure's text.
     pub(crate) fn logs(&self) -> String {
         self.stage.logs().join("\n")
