@@ -1,6 +1,10 @@
 //! The bad moments, on real servers under load: each part is killed, frozen, starved or misled where it hurts most, and
 //! afterwards nothing acknowledged is lost, one server holds, and nothing is left behind.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on ends there; what it measured is shown on request"
+)]
 
 mod moments;
 
