@@ -1,6 +1,10 @@
 //! The bad moments, on real servers under load: each part is killed, frozen, starved or misled where it hurts most, and
 //! afterwards nothing acknowledged is lost, one server holds, and nothing is left behind.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on ends there; what it measured is shown on request"
+)]
 
 mod moments;
 
@@ -86,6 +90,34 @@ async fn an_agent_dies_inside_the_fence() {
                 scene.following().await;
             }
         }
+    }
+    scene.ends(canary, Holder::Source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_dies_during_the_seed() {
+    let scene = Scene::set(20, SLOW).await;
+    let canary = scene.canary().await;
+    let mut start = scene.start();
+    start.copies(4 * MIB).await;
+    start.kill_hard().await;
+    // The copy went on without its controller, or is begun again: either way the target follows.
+    scene.must(&RESUME).await;
+    scene.must(&ROLLBACK).await;
+    scene.assert_nothing_left(Holder::Source).await;
+
+    for part in [|s: &Scene| s.agents().target.process.kill_hard(), |s: &Scene| s.agents().source.process.kill_hard()] {
+        let mut start = scene.start();
+        start.copies(4 * MIB).await;
+        part(&scene);
+        let ended = start.end().await;
+        println!("exit {:?} {:?}", ended.code, ended.failures());
+        match ended.code {
+            Some(0) => drop(scene.must(&ROLLBACK).await),
+            Some(6) => {}
+            _ => panic!("{ended}\n{}", scene.logs()),
+        }
+        scene.assert_nothing_left(Holder::Source).await;
     }
     scene.ends(canary, Holder::Source).await;
 }

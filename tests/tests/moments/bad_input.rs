@@ -83,12 +83,12 @@ async fn reconfigure(scene: &Scene, text: &str) {
     panic!("the agent does not come back\n{}", scene.logs());
 }
 
-/// Everything below, with inode and time of change: nobody wrote here.
+/// Everything below, with inode and time of the last write.
 fn tree(directory: &Path) -> Vec<(PathBuf, u64, i64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let about = entry.metadata().unwrap();
-        found.push((entry.path(), about.ino(), about.ctime_nsec()));
+        found.push((entry.path(), about.ino(), about.mtime_nsec()));
         if about.is_dir() {
             found.extend(tree(&entry.path()));
         }
@@ -108,8 +108,7 @@ async fn a_data_directory_that_must_not_be_replaced() {
         chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
         path
     };
-    let (cluster, empty, link) = (place("cluster"), place("empty"), scene.base.path().join("link"));
-    as_owner(source, "initdb", &["-D", cluster.to_str().unwrap(), "-N"]);
+    let (empty, link) = (place("empty"), scene.base.path().join("link"));
     symlink(&empty, &link).unwrap();
 
     let text = fs::read_to_string(&scene.agents().target.config).unwrap();
@@ -124,22 +123,48 @@ async fn a_data_directory_that_must_not_be_replaced() {
     for (what, config, exit, code) in [
         ("the root directory", with(Path::new("/")), 4, "BAD_DATA_DIRECTORY"),
         ("a symlink", with(&link), 4, "BAD_DATA_DIRECTORY"),
-        ("somebody else's cluster", with(&cluster), 4, "DIRECTORY_NOT_EMPTY"),
-        ("the source's own", with(&source.data()), 5, "SAME_SERVER"),
+        ("the source's own, with a socket of its own", with(&source.data()), 5, "SERVER_DOWN"),
         ("the same server through another agent", same_server, 5, "SAME_SERVER"),
         ("no consent", text.replace("may_replace_data = true", "may_replace_data = false"), 4, "NO_CONSENT"),
     ] {
         assert_ne!(config, text, "{what}");
-        let before = (tree(&cluster), tree(&empty));
         reconfigure(&scene, &config).await;
         let ended = scene.start().end().await;
         refused(&scene, what, &ended, exit, code).await;
-        assert_eq!((tree(&cluster), tree(&empty)), before, "{what}");
+        assert_eq!(tree(&empty), [], "{what}");
         assert!(scene.accepts_writes(source).await, "{what}");
     }
     // As it was configured, it goes.
     reconfigure(&scene, &text).await;
     scene.must(&["check", scene.file.to_str().unwrap()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_cluster_on_the_target() {
+    let mut scene = Scene::set(2, FAST).await;
+    let data = scene.stage.target.data();
+    as_owner(&scene.stage.source, "initdb", &["-D", data.to_str().unwrap(), "-N"]);
+    scene.look_again().await;
+    let before = tree(&data);
+    let ended = scene.start().end().await;
+    refused(&scene, "a cluster that nobody named", &ended, 4, "DIRECTORY_NOT_EMPTY").await;
+    let named = |system: &str| {
+        let replace = format!("host = \"db-new\"\nreplace = \"{system}\"");
+        move |text: &str| text.replace("host = \"db-new\"", &replace)
+    };
+    let ended = start_with(&scene, named("7000000000000000001")).await;
+    refused(&scene, "another one was named", &ended, 4, "DIRECTORY_NOT_EMPTY").await;
+    assert_eq!(tree(&data), before);
+
+    // Named, it is moved aside, and comes back as it was.
+    let system = as_owner(&scene.stage.source, "pg_controldata", &[data.to_str().unwrap()]);
+    let system = system.lines().find_map(|line| line.strip_prefix("Database system identifier:")).unwrap().trim().to_owned();
+    let ended = start_with(&scene, named(&system)).await;
+    assert_eq!(ended.code, Some(0), "{ended}");
+    assert_ne!(tree(&data), before);
+    scene.must(&["rollback", "demo"]).await;
+    assert_eq!(tree(&data), before);
+    scene.assert_nothing_left(Holder::Source).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,13 +177,13 @@ async fn strangers_and_other_versions() {
     let foreign = scene.base.path().join("foreign");
     assert_eq!(Flytt::start(&foreign, &["init", "moments"]).end().await.code, Some(0));
     durable::write(&foreign.join("hosts.toml"), hosts.as_bytes(), 0o600).unwrap();
-    refused(&scene, "a foreign authority", &start(&foreign).await, 5, "NOT_TRUSTED").await;
+    refused(&scene, "a foreign authority", &start(&foreign).await, 5, "WRONG_AUTHORITY").await;
 
     // The target's name leads to the source's agent.
     let alias = scene.copy_of_home();
     let (from, to) = (scene.agents().target.address.to_string(), scene.agents().source.address.to_string());
     durable::write(&alias.join("hosts.toml"), hosts.replace(&from, &to).as_bytes(), 0o600).unwrap();
-    refused(&scene, "the same server by another address", &start(&alias).await, 5, "NOT_TRUSTED").await;
+    refused(&scene, "the same server by another address", &start(&alias).await, 5, "WRONG_HOST").await;
 
     scene.agents().target.process.keep_down();
     let other = other_version::takes_the_place_of(&scene.agents().target).await;
@@ -186,13 +211,19 @@ async fn a_code_that_is_wrong_or_too_old() {
         });
         let right = shown.await.unwrap();
         let typed = if code == "WRONG_CODE" { Code::generate(right.pin()).unwrap() } else { right };
-        if code != "WRONG_CODE" {
-            pause(1_500).await;
-        }
+        let joining = if code == "WRONG_CODE" {
+            Some(joining)
+        } else {
+            joining.await.unwrap().expect_err("nobody came in time");
+            None
+        };
         let ended = Flytt::fed(&scene.stage.home, &["host", "add", "db-more", &address], &typed.reveal()).end().await;
         assert_eq!((ended.code, ended.failures().first()), (Some(5), Some(&code)), "{ended}");
         assert!(!place.join("state/identity").exists(), "{code}");
-        joining.abort();
+        if let Some(joining) = joining {
+            joining.abort();
+            let _ = joining.await;
+        }
     }
     let listed = scene.must(&["host", "list"]).await;
     assert!(listed.answer()["hosts"]["db-more"].is_null(), "{listed}");

@@ -28,11 +28,19 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     }
     if data.exists && !data.empty && !data.ours {
         let what = if data.system.is_empty() { "files that are no cluster".into() } else { format!("cluster {}", data.system) };
-        found.push(warn(
-            "DIRECTORY_NOT_EMPTY",
-            format!("the target's data directory holds {what}"),
-            "empty it, or name its system identifier as the one to be replaced; else the seed is refused",
-        ));
+        if !data.system.is_empty() && data.system == sides.check.replace_system {
+            found.push(warn(
+                "CLUSTER_REPLACED",
+                format!("the target's data directory holds {what}, which was named as the one to be replaced"),
+                "nothing to do: it is moved aside, and removed for good by `flytt finish`",
+            ));
+        } else {
+            found.push(block(
+                "DIRECTORY_NOT_EMPTY",
+                format!("the target's data directory holds {what}, which nobody named"),
+                "empty it, or name its system identifier as `replace` in migration.toml",
+            ));
+        }
         if data.mount_point {
             found.push(block(
                 "MOUNT_POINT",
