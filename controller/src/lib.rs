@@ -15,3 +15,4 @@ pub mod spec;
 pub mod stage;
 pub mod verb;
 pub mod view;
+pub mod witness;

@@ -17,6 +17,7 @@ use crate::{
     session::Session,
     spec::Spec,
     view::{Line, View},
+    witness::Witness,
 };
 
 /// What a command that succeeded says last.
@@ -119,7 +120,20 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
     }
     drive.journal.reserve().await?;
     drive.take_charge("cutover").await?;
-    cut(&mut drive).await
+    let witness = Witness::call(drive.spec).await?;
+    match cut(&mut drive).await {
+        Ok(mut answer) => {
+            if let Some((text, value)) = witness.testify().await? {
+                answer.text = format!("{text}\n{}", answer.text);
+                answer.value["canary"] = value;
+            }
+            Ok(answer)
+        }
+        Err(halt) => {
+            witness.dismiss().await;
+            Err(halt)
+        }
+    }
 }
 
 async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {

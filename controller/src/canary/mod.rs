@@ -148,6 +148,11 @@ impl Record {
         verify::verify(&self.history, on).await
     }
 
+    /// The way in that it used.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Removes what the canary made, through the way in that it used.
     ///
     /// # Errors
