@@ -404,7 +404,7 @@ fn refused(code: &str, sentence: String, next: String) -> Halt {
 }
 
 fn in_charge(failure: Failure) -> Halt {
-    if failure.code == "IN_CHARGE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+    if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
 }
 
 /// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.
@@ -451,4 +451,18 @@ async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Vec<(String, 
     Halt::new(exit, failures)
         .now("not everything could be taken back yet; a fence that was up ends by its own lease")
         .then(format!("flytt resume {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+
+    #[test]
+    fn a_second_terminal_learns_that_another_is_in_charge() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _first = Journal::open(directory.path()).expect("a journal");
+        let second = Journal::open(directory.path()).expect_err("it is held");
+        assert_eq!(in_charge(second).exit(), Exit::InCharge);
+    }
 }
