@@ -10,7 +10,7 @@ use std::{
 use flytt_proto::{
     artefact::{self, Claim, Kind as ClaimKind},
     failure::Failure,
-    identity::{Credentials, dial, verify_signed},
+    identity::{Credentials, verify_signed},
     name::{
         Epoch, HostName, Migration, OperationId,
         step::{FENCE, OPEN, RETIRE, SURRENDER},
@@ -30,6 +30,7 @@ use crate::{
     lease::{self, Leases},
     ledger::{Entry, Ledger, State, no_part},
     link::Tunnel,
+    peers::{Peers, silent},
     router::Router,
 };
 
@@ -68,7 +69,7 @@ impl Host {
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
             credentials: credentials.clone(),
-            peers: Arc::new(Peers { credentials: credentials.clone(), open: tokio::sync::Mutex::default() }),
+            peers: Arc::new(Peers::new(credentials.clone())),
             ended: CancellationToken::new(),
         });
         host.take_up().await;
@@ -477,29 +478,4 @@ impl Host {
     pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {
         At { host: self.clone(), migration: migration.clone(), epoch, events: Events::new() }
     }
-}
-
-/// Channels to other agents; kept, since they reconnect by themselves.
-#[derive(Debug)]
-struct Peers {
-    credentials: Arc<Credentials>,
-    open: tokio::sync::Mutex<BTreeMap<HostName, (String, tonic::transport::Channel)>>,
-}
-
-impl Peers {
-    async fn channel(&self, peer: &(HostName, String)) -> Result<tonic::transport::Channel, Failure> {
-        let mut open = self.open.lock().await;
-        if let Some((address, channel)) = open.get(&peer.0)
-            && *address == peer.1
-        {
-            return Ok(channel.clone());
-        }
-        let channel = dial(&self.credentials, &peer.0, &peer.1).await?;
-        open.insert(peer.0.clone(), (peer.1.clone(), channel.clone()));
-        Ok(channel)
-    }
-}
-
-fn silent(peer: &HostName) -> Failure {
-    Failure::unknown("UNREACHABLE", format!("{peer} does not answer"), "look at that host and its agent")
 }

@@ -175,6 +175,8 @@ impl Book {
             }
             Entry::Withdrawn { migration } => {
                 self.grants.remove(migration);
+                // The slot that was given up is gone with the rest: another try begins unblamed, and is guarded anew.
+                self.guarded.remove(migration);
             }
             Entry::Guarded { migration, reason } => {
                 self.guarded.insert(migration.clone(), reason.clone());
@@ -328,5 +330,20 @@ impl Ledger {
         *book = after;
         *self.view.write().expect("no panic while held") = book.clone();
         self.fuse.point(|| format!("after ledger {}", name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_try_after_the_guard_gave_one_up_is_guarded_anew() {
+        let migration: Migration = "shop".parse().unwrap();
+        let gave_up = Entry::Guarded { migration: migration.clone(), reason: "the disk is full".into() };
+        let book = Book::default().after(&gave_up).unwrap();
+        assert!(book.guarded.contains_key(&migration));
+        let book = book.after(&Entry::Withdrawn { migration }).unwrap();
+        assert!(book.guarded.is_empty());
     }
 }

@@ -16,6 +16,7 @@ pub mod join;
 pub mod lease;
 pub mod ledger;
 pub mod link;
+mod peers;
 pub mod router;
 pub mod run;
 pub mod secret;

@@ -144,7 +144,7 @@ impl Operator {
         let mut broken: Option<Failure> = None;
         loop {
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                return Err(broken.unwrap_or_else(|| late(host, id, limit)));
+                return Err(broken.unwrap_or_else(|| late(id, limit)));
             };
             let request = v1::ApplyRequest { id: id.to_string(), epoch: epoch.0, action: Some(action.clone()) };
             let call = async {
@@ -152,7 +152,7 @@ impl Operator {
                 let mut events = client.apply(request).await?.into_inner();
                 read(&mut events, on).await
             };
-            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(host, id, limit)));
+            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(id, limit)));
             match self.observer.settle(host, result).await {
                 Err(failure) if failure.code == "UNREACHABLE" || failure.code == "STOPPED" => {
                     broken = Some(failure);
@@ -200,7 +200,7 @@ impl Operator {
                 read(&mut events, on).await
             };
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(host, id, limit)));
+            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(id, limit)));
             match self.observer.settle(host, result).await {
                 // Taking back is safe to repeat, so an answer that was lost is simply asked for again.
                 Err(failure) if (failure.code == "UNREACHABLE" || failure.code == "STOPPED") && Instant::now() < until => {
@@ -245,10 +245,10 @@ fn silent() -> Failure {
     Failure::unknown("UNREACHABLE", "its agent does not answer", "look at the host and its agent, then run `flytt resume`")
 }
 
-fn late(host: &HostName, id: &OperationId, limit: Duration) -> Failure {
+fn late(id: &OperationId, limit: Duration) -> Failure {
     Failure::unknown(
         "TOO_LATE",
-        format!("{host}: {id} is not done after {} ms", limit.as_millis()),
+        format!("{id} is not done after {} ms", limit.as_millis()),
         "look at the host; flytt takes back what can be taken back",
     )
 }

@@ -424,6 +424,7 @@ fn refused(code: &str, sentence: String, next: String) -> Halt {
 /// The journal's lock is another controller's.
 fn in_charge(failure: Failure) -> Halt {
     if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+<<<<<<< HEAD
 }
 
 fn superseded(name: &Migration, failure: Failure) -> Halt {
@@ -433,6 +434,8 @@ fn superseded(name: &Migration, failure: Failure) -> Halt {
     Halt::new(Exit::InCharge, [failure])
         .now("this controller has stopped and takes nothing back: what it had begun is the other's to carry on")
         .then(format!("flytt status {name}"))
+=======
+>>>>>>> docs
 }
 
 /// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.
@@ -479,4 +482,18 @@ async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Vec<(String, 
     Halt::new(exit, failures)
         .now("not everything could be taken back yet; a fence that was up ends by its own lease")
         .then(format!("flytt resume {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+
+    #[test]
+    fn a_second_terminal_learns_that_another_is_in_charge() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _first = Journal::open(directory.path()).expect("a journal");
+        let second = Journal::open(directory.path()).expect_err("it is held");
+        assert_eq!(in_charge(second).exit(), Exit::InCharge);
+    }
 }

@@ -59,7 +59,7 @@ impl Guard {
             Guard::NoWayBackAfterSurrender => (
                 "PAST_NO_RETURN",
                 "the right to write has been given away, and time or a controller cannot bring it back",
-                "let the target open, or burn it and bring its receipt; where it is lost for good, see `flytt recover`",
+                "let the target open, or burn it and bring its receipt; where it is lost for good, see docs/runbook.md",
             ),
             Guard::SurrenderedKeepsEpoch => ("SURRENDERED", "a surrendered source keeps the epoch of its fence", STATUS),
             Guard::SurrenderNeedsClosedProof => ("NOT_A_CLOSED_PROOF", "the artefact is not a closed proof", OTHER),
@@ -69,7 +69,7 @@ impl Guard {
             Guard::ReceiptJournal => (
                 "RECEIPT_JOURNAL",
                 "the receipt comes from another record than the one the right was given to",
-                "find the target's former state directory; where it is lost for good, see `flytt recover`",
+                "find the target's former state directory; where it is lost for good, see docs/runbook.md",
             ),
             Guard::ReceiptEpoch => ("RECEIPT_EPOCH", "the receipt does not end the epoch that was given away", OTHER),
             Guard::RetireNeedsOpenReceipt => ("NOT_AN_OPEN_RECEIPT", "the artefact is not an open receipt", OTHER),
@@ -87,11 +87,11 @@ impl Guard {
             Guard::PermitJournal => (
                 "PERMIT_JOURNAL",
                 "the permit was given to another record than this agent's",
-                "find this agent's former state directory; where it is lost for good, see `flytt recover`",
+                "find this agent's former state directory; where it is lost for good, see docs/runbook.md",
             ),
             Guard::NoOpenAfterBurn => ("BURNED", "this copy was given up and never opens", STATUS),
             Guard::NoBurnAfterOpen => {
-                ("OPEN", "the target is open and has writes of its own", "to go back, move in the other direction (`flytt back`)")
+                ("OPEN", "the target is open and has writes of its own", "to go back, finish, and move in the other direction")
             }
             Guard::BurnEpoch => ("BURN_EPOCH", "a copy is given up only by its own epoch or a later one", STATUS),
         }

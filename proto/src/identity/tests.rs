@@ -1,3 +1,5 @@
+//! Who is believed, and who is not.
+
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 

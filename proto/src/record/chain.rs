@@ -139,7 +139,7 @@ fn changed(path: &Path, seq: u64) -> Failure {
         "RECORD_CHANGED",
         format!("row {seq} of the record {} is not what was written there", path.display()),
         "nothing more is done on the word of this record (safe stop): keep the file, compare it with a backup and with the \
-         other hosts' records, and see `flytt recover`",
+         other hosts' records; see docs/runbook.md",
     )
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod left;
 mod other_version;
 pub(crate) mod shell;
 pub(crate) mod stalled;
+mod ways;
 
 use std::{
     net::SocketAddr,
