@@ -50,8 +50,9 @@ macro_rules! name {
             }
         }
         impl fmt::Display for $name {
+            // `pad`, so that a width given to it makes columns.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.pad(&self.0)
             }
         }
         impl fmt::Debug for $name {
