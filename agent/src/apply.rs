@@ -32,11 +32,12 @@ pub(crate) struct Events {
     sender: broadcast::Sender<v1::Event>,
     began: Instant,
     copied: Arc<AtomicU64>,
+    copied_ms: Arc<AtomicU64>,
 }
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::channel(256).0, began: Instant::now(), copied: Arc::default() }
+        Self { sender: broadcast::channel(256).0, began: Instant::now(), copied: Arc::default(), copied_ms: Arc::default() }
     }
 
     fn doing(&self, text: String) {
@@ -58,6 +59,11 @@ impl Events {
         self.copied.load(Ordering::Relaxed)
     }
 
+    /// When the last byte was, in milliseconds since the beginning.
+    pub(crate) fn copied_ms(&self) -> u64 {
+        self.copied_ms.load(Ordering::Relaxed)
+    }
+
     fn send(&self, kind: v1::event::Kind) {
         // Nobody listening is fine: the ledger has what matters.
         let _ = self.sender.send(v1::Event { kind: Some(kind) });
@@ -70,6 +76,8 @@ impl Events {
         tokio::spawn(async move {
             while let Some(Progress { done, total }) = receiver.recv().await {
                 events.copied.store(done, Ordering::Relaxed);
+                let since = events.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+                events.copied_ms.store(since, Ordering::Relaxed);
                 let rate = done as f64 / began.elapsed().as_secs_f64().max(0.001);
                 let eta_seconds = if total >= done && rate > 0.0 { (total - done) as f64 / rate } else { -1.0 };
                 events.say(v1::Progress { done, total, rate, eta_seconds, text: String::new() });

@@ -19,47 +19,60 @@ use crate::{
     halt::{Exit, Halt},
     home::Home,
     journal::StepState,
+    plan::{self, Phase},
     session::Session,
     stage::{self, Stage},
     verb::{self, Answer},
     view::{Line, View},
 };
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Clients that write all the time.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
-    writers: u16,
+    pub(crate) writers: u16,
     /// Initial data of the source, in MiB.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    data_mib: u32,
+    pub(crate) data_mib: u32,
     /// Seconds of load before and after the cutover.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    pub(crate) seconds: u64,
     /// Where the throw-away servers live. Short: a socket's path has at most 107 bytes.
     #[arg(long, default_value = "/tmp")]
-    base: PathBuf,
+    pub(crate) base: PathBuf,
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
     stage::clear_stale(&options.base);
     note(view, "setting the stage: two PostgreSQL servers, HAProxy, three agents, one authority");
-    let stage = tokio::select! {
-        stage = set(&options) => stage?,
-        () = stop.cancelled() => return Err(Halt::new(Exit::Interrupted, []).now("the stage is removed")),
-    };
+    let stage = unless_stopped(&stop, set(&options)).await??;
     let result = play(&stage, &options, stop, view).await;
-    if result.is_err() {
-        for log in stage.logs() {
-            note(view, &log);
+    let result = match result {
+        // What a halt advises is for hosts that stay; these go.
+        Err(halt) if halt.exit() == Exit::Interrupted => Err(interrupted()),
+        Err(halt) => {
+            for log in stage.logs() {
+                note(view, &log);
+            }
+            Err(halt)
         }
-    }
+        measured => measured,
+    };
     note(view, "removing everything");
     stage.tear_down().await;
-    result
+    result.and_then(|measured| tell(&measured))
 }
 
-async fn set(options: &Options) -> Result<Stage, Failure> {
+fn interrupted() -> Halt {
+    Halt::new(Exit::Interrupted, []).now("the stage is removed with everything on it")
+}
+
+/// Ctrl-C ends it.
+pub(crate) async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Halt> {
+    stop.run_until_cancelled(work).await.ok_or_else(interrupted)
+}
+
+pub(crate) async fn set(options: &Options) -> Result<Stage, Failure> {
     let scene = stage::Options { base: options.base.clone(), data_mib: options.data_mib, agent: Some(stage::agent_beside_us()?) };
     // The stage makes its directory only now; the home inside it is founded with the first host.
     let mut home: Option<Home> = None;
@@ -72,7 +85,7 @@ async fn set(options: &Options) -> Result<Stage, Failure> {
         let host = enrol::add_host(home.authority(), &name, &address, &code.parse()?).await?;
         home.add(&name, host)
     });
-    stage.await
+    Box::pin(stage).await
 }
 
 fn bad_name(error: flytt_proto::name::BadName) -> Failure {
@@ -83,49 +96,70 @@ fn bad_name(error: flytt_proto::name::BadName) -> Failure {
 struct Measured {
     record: Record,
     verification: Verification,
-    steps: Vec<(String, f64)>,
+    /// Of the cutover: id, what it does, milliseconds; in the plan's order.
+    steps: Vec<(String, &'static str, f64)>,
     seeded: v1::outcome::Seeded,
 }
 
-async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
-    let session = Session::open(&stage.home, stop)?;
-    let name: Migration = stage::MIGRATION.parse().map_err(bad_name)?;
+/// The move of this stage, as a file; copied as fast as it goes.
+pub(crate) fn migration_file(stage: &Stage) -> Result<PathBuf, Failure> {
     let file = stage.home.join("demo.toml");
     let text = format!("{}\n[seed]\ncheckpoint = \"fast\"\nmax_rate = \"none\"\n", stage.migration);
     durable::write(&file, text.as_bytes(), 0o600)
         .map_err(|error| Failure::refused("DISK", error.to_string(), "free some space"))?;
+    Ok(file)
+}
 
-    note(view, &format!("{} clients write through HAProxy from now on", options.writers));
-    let canary =
-        Canary::start(stage.connection()?, canary::Options { clients: options.writers, ..canary::Options::default() }).await?;
+/// What the newest seed of this migration came to.
+pub(crate) fn seeded(session: &Session, name: &Migration) -> Result<v1::outcome::Seeded, Failure> {
+    let (_, status) = session.read(name)?;
+    let outcome = status.outcomes.get(&"seed".parse().map_err(bad_name)?).and_then(|outcome| outcome.kind.clone());
+    Ok(if let Some(v1::outcome::Kind::Seeded(seeded)) = outcome { seeded } else { v1::outcome::Seeded::default() })
+}
+
+async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &mut dyn View) -> Result<Measured, Halt> {
+    let session = Session::open(&stage.home, stop.clone())?;
+    let name: Migration = stage::MIGRATION.parse().map_err(bad_name)?;
+    let file = migration_file(stage)?;
+    let load = || tokio::time::sleep(Duration::from_secs(options.seconds));
+
+    note(view, &format!("{} clients write through HAProxy from now on, each write is noted before it is sent", options.writers));
+    let clients = canary::Options { clients: options.writers, ..canary::Options::default() };
+    let canary = unless_stopped(&stop, Canary::start(stage.connection()?, clients)).await??;
     verb::start(&session, &file, view).await?;
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    let seeded = seeded(&session, &name)?;
+    unless_stopped(&stop, load()).await?;
     verb::cutover(&session, &name, view).await?;
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    unless_stopped(&stop, load()).await?;
     let record = canary.stop().await;
 
+    note(view, "every acknowledged write is looked up on the new server");
     let target = stage.connection()?.at("127.0.0.1", stage.target.port());
     let verification = record.verify(&target).await?;
     record.clean_up().await?;
-    let (_, status) = session.read(&name)?;
-    let steps = status.steps.iter().filter_map(|(step, state)| match state {
-        StepState::Done { elapsed_us } => Some((step.to_string(), *elapsed_us as f64 / 1e3)),
-        StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone => None,
+    let (spec, status) = session.read(&name)?;
+    let plan = plan::move_over(&spec);
+    let steps = plan.steps.iter().filter(|step| step.phase == Phase::Cutover);
+    let steps = steps.filter_map(|step| match status.steps.get(&step.id) {
+        Some(StepState::Done { elapsed_us }) => Some((step.id.to_string(), step.what, *elapsed_us as f64 / 1e3)),
+        Some(StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone) | None => None,
     });
-    let steps = steps.filter(|(step, _)| step.starts_with("cut-")).collect();
-    let seed = status.outcomes.get(&"seed".parse().map_err(bad_name)?).and_then(|outcome| outcome.kind.clone());
-    let seeded = if let Some(v1::outcome::Kind::Seeded(seeded)) = seed { seeded } else { v1::outcome::Seeded::default() };
+    let steps = steps.collect();
     verb::finish(&session, &name, view).await?;
-    tell(&Measured { record, verification, steps, seeded })
+    Ok(Measured { record, verification, steps, seeded })
+}
+
+pub(crate) fn mib_s(bytes: u64, ms: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / (ms.max(1) as f64 / 1e3)
 }
 
 fn tell(measured: &Measured) -> Result<Answer, Halt> {
     let Measured { record, verification, steps, seeded } = measured;
     let report = &record.report;
     let lost = verification.lost.len();
-    let rate = seeded.bytes as f64 / f64::from(1 << 20) / (seeded.elapsed_ms.max(1) as f64 / 1e3);
+    let (copied, verified) = (mib_s(seeded.bytes, seeded.copy_ms), mib_s(seeded.bytes, seeded.elapsed_ms));
     let round = |ms: f64| (ms * 10.0).round() / 10.0;
-    let times: serde_json::Map<String, Value> = steps.iter().map(|(step, ms)| (step.clone(), json!(round(*ms)))).collect();
+    let times: serde_json::Map<String, Value> = steps.iter().map(|(step, _, ms)| (step.clone(), json!(round(*ms)))).collect();
     let value = json!({
         "engine": "postgres",
         "writes_acknowledged": report.acknowledged,
@@ -134,40 +168,47 @@ fn tell(measured: &Measured) -> Result<Answer, Halt> {
         "connections_refused": report.connects.failed(),
         "sessions_cut": report.sessions_cut,
         "cutover_ms": times,
-        "seed_mib_s": round(rate),
+        "seed_mib_s": round(copied),
+        "seed_verified_mib_s": round(verified),
         "seed_bytes": seeded.bytes,
         "latency_ms": report.latency,
         "latency_around_gap_ms": report.latency_around_gap,
         "server_changes": report.server_changes,
         "verification": verification,
     });
-    let mut text = format!(
-        "\nwhat the application saw\n\
-         \x20 writes acknowledged   {}\n\
-         \x20 of these lost         {lost}\n\
-         \x20 longest gap           {:.1} ms\n\
-         \x20 connections refused   {}\n\
-         \x20 sessions cut          {}\n\
-         \x20 latency p50 / p99     {:.1} / {:.1} ms\n\
-         what flytt did\n\
-         \x20 seed                  {rate:.0} MiB/s\n",
-        report.acknowledged,
-        report.longest_gap.ms,
-        report.connects.failed(),
-        report.sessions_cut,
-        report.latency.p50,
-        report.latency.p99,
-    );
-    for (step, ms) in steps {
-        text.push_str(&format!("  {step:<21} {ms:.1} ms\n"));
+    if !verification.is_clean() {
+        let sentence = format!("the target does not hold what was acknowledged: {value}");
+        let failure = Failure::unknown("WRITES_LOST", sentence, "report this").with_effect(Effect::Done);
+        return Err(Halt::new(Exit::Unknown, [failure]));
     }
-    if verification.is_clean() {
-        return Ok(Answer { text, value });
+    let unanswered = verification.maybe_present + verification.maybe_absent;
+    let gap = &report.longest_gap;
+    let rows = [
+        ("writes acknowledged", format!("{} in {:.1} s, by {} clients", report.acknowledged, report.seconds, report.clients)),
+        ("of these lost", format!("{lost}   all {} rows were found on the new server, each once", verification.acknowledged)),
+        ("answer never came", format!("{unanswered} rows, {} of them written", verification.maybe_present)),
+        ("longest gap", format!("{:.1} ms without an acknowledgement, {:.1} s after the start", gap.ms, gap.from_ms / 1e3)),
+        ("servers that wrote", format!("{}, one after the other: {} change", report.servers.len(), report.server_changes)),
+        ("sessions cut", report.sessions_cut.to_string()),
+        ("connections refused", report.connects.failed().to_string()),
+        (
+            "latency",
+            format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", report.latency.p50, report.latency.p99, report.latency.max),
+        ),
+    ];
+    let mut text = String::from("\nwhat the application saw\n");
+    for (what, found) in rows {
+        text.push_str(&format!("  {what:<20} {found}\n"));
     }
-    let failure =
-        Failure::unknown("WRITES_LOST", format!("the target does not hold what was acknowledged: {value}"), "report this")
-            .with_effect(Effect::Done);
-    Err(Halt::new(Exit::Unknown, [failure]))
+    text.push_str(&format!(
+        "\nthe copy\n  {:<42} {copied:>7.0} MiB/s\n  {:<42} {verified:>7.0} MiB/s\n",
+        "through the tunnel, TLS 1.3", "with pg_verifybackup after it"
+    ));
+    text.push_str("\nthe cutover\n");
+    for (_, what, ms) in steps {
+        text.push_str(&format!("  {what:<42} {ms:>7.1} ms\n"));
+    }
+    Ok(Answer { text, value })
 }
 
 fn note(view: &mut dyn View, text: &str) {

@@ -50,6 +50,7 @@ macro_rules! name {
             }
         }
         impl fmt::Display for $name {
+            // `pad`, so that a width given to it makes columns.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
             }

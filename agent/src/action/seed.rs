@@ -28,9 +28,9 @@ impl Intent for v1::Seed {
             at.host.baton(&at.migration, &Command::Reseed { epoch: at.epoch }).await?;
         }
         let began = at.events.began();
-        let bytes = at.events.copied();
+        let (bytes, copy_ms) = (at.events.copied(), at.events.copied_ms());
         let elapsed_ms = Instant::now().duration_since(began).as_millis().try_into().unwrap_or(u64::MAX);
-        Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Seeded(v1::outcome::Seeded { bytes, elapsed_ms })) })
+        Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Seeded(v1::outcome::Seeded { bytes, elapsed_ms, copy_ms })) })
     }
 }
 

@@ -151,6 +151,23 @@ fn an_undone_fence_and_admission_leave_nothing() {
 }
 
 #[test]
+fn rules_that_somebody_else_has_read_again_are_proven_again() {
+    as_server_user("fence::rules_that_somebody_else_has_read_again_are_proven_again", |base| async move {
+        let source = Server::source(&base).await;
+        admitted(&source).await;
+        apply(&source, &Intent::Fence { drain_ms: 0 }).await;
+        assert!(source.engine.is_closed(&shop()).await.unwrap());
+        let open = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
+        std::fs::write(source.root.join("etc/pg_hba.conf"), open).unwrap();
+        assert!(source.engine.is_closed(&shop()).await.unwrap(), "what is only in the file does not count yet");
+        let postmaster = source.read("data/postmaster.pid").lines().next().unwrap().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(postmaster), nix::sys::signal::Signal::SIGHUP).unwrap();
+        retry(&source).await;
+        assert!(!source.engine.is_closed(&shop()).await.unwrap());
+    });
+}
+
+#[test]
 fn a_file_that_the_server_does_not_take_is_no_fence() {
     as_server_user("fence::a_file_that_the_server_does_not_take_is_no_fence", |base| async move {
         let source = Server::source(&base).await;

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use bytesize::ByteSize;
-use flytt_proto::v1::{self, event::Kind, finding::Level};
+use flytt_proto::{
+    artefact,
+    v1::{self, event::Kind, finding::Level},
+};
 
 use super::{Line, View, print, safe};
 
@@ -22,25 +25,26 @@ pub struct Human {
 impl View for Human {
     fn show(&mut self, line: Line<'_>) {
         match line {
-            Line::Step { step, .. } => print(&format!("{BOLD}{:<15}{BOLD:#} {:<10} {}", step.id, step.on, step.what)),
+            Line::Step { step, .. } => print(&format!("{BOLD}{:<16}{BOLD:#} {:<10} {}", step.id, step.on, step.what)),
             Line::Would(change) => print(&format!("    {DIM}would{DIM:#} {}", safe(change))),
             Line::Event { kind, .. } => self.event(kind),
             Line::Done { outcome, elapsed_us, .. } => {
                 let text = match &outcome.kind {
                     Some(v1::outcome::Kind::Plain(plain)) => safe(&plain.text),
                     Some(v1::outcome::Kind::Seeded(seeded)) => {
-                        let rate = seeded.bytes as f64 / (seeded.elapsed_ms.max(1) as f64 / 1000.0);
-                        format!("{} copied, {}/s", ByteSize(seeded.bytes), ByteSize(rate as u64))
+                        let rate = seeded.bytes as f64 / (seeded.copy_ms.max(1) as f64 / 1000.0);
+                        format!("{} copied at {}/s, then verified", ByteSize(seeded.bytes), ByteSize(rate as u64))
                     }
-                    Some(v1::outcome::Kind::Artefact(_) | v1::outcome::Kind::Verifier(_) | v1::outcome::Kind::Findings(_))
-                    | None => "done".into(),
+                    Some(v1::outcome::Kind::Artefact(artefact)) => stated(artefact),
+                    Some(v1::outcome::Kind::Verifier(_)) => "made; it stays there, only its verifier leaves".into(),
+                    Some(v1::outcome::Kind::Findings(_)) | None => "done".into(),
                 };
-                print(&format!("    {GREEN}ok{GREEN:#} {text} {DIM}{}{DIM:#}", millis(elapsed_us)));
+                print(&format!("    {GREEN}ok{GREEN:#} {text:<72} {DIM}{:>10}{DIM:#}", millis(elapsed_us)));
             }
             Line::Failed { failure, .. } => {
                 print(&format!("    {RED}failed{RED:#} {} {DIM}[{}]{DIM:#}", safe(&failure.sentence), safe(&failure.code)));
             }
-            Line::Back { step } => print(&format!("{BOLD}{:<15}{BOLD:#} {:<10} {YELLOW}taking back{YELLOW:#}", step.id, step.on)),
+            Line::Back { step } => print(&format!("{BOLD}{:<16}{BOLD:#} {:<10} {YELLOW}taking back{YELLOW:#}", step.id, step.on)),
             Line::Finding(finding) => self.finding(finding),
             Line::Note(text) => print(&format!("    {DIM}{}{DIM:#}", safe(text))),
             Line::Warning(text) => print(&format!("{YELLOW}warning{YELLOW:#} {}", safe(text))),
@@ -80,6 +84,20 @@ impl Human {
             print(&format!("        {DIM}→ {}{DIM:#}", safe(&finding.remedy)));
         }
     }
+}
+
+/// What a host put its signature under. It was verified by the host it is for, not here.
+fn stated(artefact: &v1::Artefact) -> String {
+    use flytt_proto::artefact::Kind;
+    let said = match artefact::about(artefact) {
+        Ok((_, Kind::FenceProof)) => "nobody writes here any more",
+        Ok((_, Kind::ClosedProof)) => "promoted, and nobody gets in yet",
+        Ok((_, Kind::Permit)) => "the right to write is given away for good",
+        Ok((_, Kind::OpenReceipt)) => "open, and a durable write succeeded",
+        Ok((_, Kind::BurnReceipt)) => "down, and never to be opened",
+        Err(_) => "something that does not read",
+    };
+    format!("signed: {said}")
 }
 
 fn describe(progress: &v1::Progress) -> String {

@@ -39,13 +39,17 @@ impl Postgres {
         self.mark(backup).map_err(|error| failure::file(into, &error))?;
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
+        let mut copied = Progress { done: 0, total: backup.expected_bytes };
         while let Some(line) = running.line().await {
             if let Some((done, total)) = parse(&line) {
                 // A listener that is slow or gone does not hold up the copy.
-                let _ = progress.try_send(Progress { done, total: total.max(backup.expected_bytes) });
+                copied = Progress { done, total: total.max(backup.expected_bytes) };
+                let _ = progress.try_send(copied);
             }
         }
         running.wait().await.map_err(|error| broken("SEED_FAILED", &error.to_string()))?;
+        // Everything is on disk now, which the tool's last line was too early to say.
+        let _ = progress.send(copied).await;
 
         let verify = Command::new(self.config.bin.join("pg_verifybackup")).arg("--exit-on-error").arg("--quiet").arg(into);
         verify.run(VERIFY_LIMIT).await.map_err(|error| broken("SEED_NOT_INTACT", &error.to_string()))?;

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -48,8 +49,9 @@ impl Postgres {
     }
 
     /// Tries until all are rejected; the server takes a moment to read its rules again.
-    pub(super) async fn prove_closed(&self, attempts: &[Attempt], limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn prove_closed(&self, session: &Session, attempts: &[Attempt], limit: Duration) -> Result<(), Failure> {
         let begun = Instant::now();
+        let before = reading(session).await?;
         let mut open: Vec<Attempt> = attempts.to_vec();
         loop {
             let (mut still, mut why) = (Vec::new(), String::new());
@@ -60,7 +62,7 @@ impl Postgres {
                 }
             }
             if still.is_empty() {
-                return Ok(());
+                return self.note_closed(session, before).await;
             }
             if begun.elapsed() > limit {
                 return Err(Failure::unknown(
@@ -74,12 +76,17 @@ impl Postgres {
         }
     }
 
-    /// One try of each kind. A server that is down lets nobody in.
+    /// One try of each kind; none where the server has not read its rules again since all were rejected, because in the
+    /// window they would cost as much as a promotion. A server that is down lets nobody in.
     pub(super) async fn closed_now(&self) -> Result<bool, Failure> {
         if self.postmaster().is_none() {
             return Ok(true);
         }
         let session = self.session().await?;
+        let before = reading(&session).await?;
+        if self.closed_since().as_ref() == Some(&before) {
+            return Ok(true);
+        }
         for (_, answer) in all_at_once(self.attempts(&session).await?).await {
             match answer {
                 Answer::Rejected | Answer::Absent => {}
@@ -90,8 +97,26 @@ impl Postgres {
                 }
             }
         }
+        self.note_closed(&session, before).await?;
         Ok(true)
     }
+
+    /// Rules that were read again while logins were tried may have been others at the first try than at the last.
+    async fn note_closed(&self, session: &Session, before: String) -> Result<(), Failure> {
+        let same = reading(session).await? == before;
+        *self.closed_since() = same.then_some(before);
+        Ok(())
+    }
+
+    pub(super) fn closed_since(&self) -> MutexGuard<'_, Option<String>> {
+        self.closed_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the reading of the access rules that counts now. The postmaster tells its sessions of a SIGHUP before it reads
+/// `pg_hba.conf` itself (`SIGHUP_handler`, from 16 on `process_pm_reload_request`), so ours never learns of it too late.
+async fn reading(session: &Session) -> Result<String, Failure> {
+    session.value("select pg_backend_pid() || ' ' || pg_postmaster_start_time() || ' ' || pg_conf_load_time()").await
 }
 
 /// Each login costs the server a process: in the window they do not wait for each other.

@@ -44,11 +44,20 @@ pub struct Postgres {
     may_replace: bool,
     warm: Mutex<Option<Arc<session::Session>>>,
     files: Mutex<Option<files::Files>>,
+    /// The reading of the access rules (see `closed`) under which every login was rejected.
+    closed_since: std::sync::Mutex<Option<String>>,
 }
 
 impl Postgres {
     pub fn new(config: config::Postgres, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default(), files: Mutex::default() }
+        Self {
+            config,
+            state: state.into(),
+            may_replace,
+            warm: Mutex::default(),
+            files: Mutex::default(),
+            closed_since: std::sync::Mutex::default(),
+        }
     }
 
     fn socket_path(&self) -> PathBuf {

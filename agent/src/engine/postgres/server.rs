@@ -32,6 +32,8 @@ impl Postgres {
 
     /// Reads the configuration again. A server that is down will do so when it starts.
     pub(super) fn hang_up(&self) -> Result<(), Failure> {
+        // Our own session may learn of it a moment after us.
+        *self.closed_since() = None;
         match self.postmaster() {
             Some(postmaster) => kill(postmaster, Signal::SIGHUP).map_err(|error| unsignalled(postmaster, error)),
             None => Ok(()),

@@ -47,7 +47,7 @@ impl Postgres {
         let cluster_name = session.value("select current_setting('cluster_name')").await?;
         let attempts = self.attempts(&session).await?;
         let began = Instant::now();
-        self.prove_closed(&attempts, RELOAD_LIMIT).await?;
+        self.prove_closed(&session, &attempts, RELOAD_LIMIT).await?;
 
         let mut in_flight: Option<BTreeMap<i32, String>> = None;
         let mut strangers_before = BTreeSet::new();
