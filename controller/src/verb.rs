@@ -424,7 +424,6 @@ fn refused(code: &str, sentence: String, next: String) -> Halt {
 /// The journal's lock is another controller's.
 fn in_charge(failure: Failure) -> Halt {
     if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
-<<<<<<< HEAD
 }
 
 fn superseded(name: &Migration, failure: Failure) -> Halt {
@@ -434,8 +433,6 @@ fn superseded(name: &Migration, failure: Failure) -> Halt {
     Halt::new(Exit::InCharge, [failure])
         .now("this controller has stopped and takes nothing back: what it had begun is the other's to carry on")
         .then(format!("flytt status {name}"))
-=======
->>>>>>> docs
 }
 
 /// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.
