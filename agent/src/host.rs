@@ -99,7 +99,7 @@ impl Host {
                         }
                     }
                 }
-                Some(v1::action::Kind::Hold(hold)) if !over && !self.released(&id.migration) => {
+                Some(v1::action::Kind::Hold(hold)) if !over && self.holds(&id.migration).iter().any(|(held, _)| held == id) => {
                     // Whoever held it may be gone: give them one short lease to come back.
                     self.leases.arm_hold(self, &id.migration, hold.lease_ms.min(2_000));
                 }
@@ -157,14 +157,6 @@ impl Host {
                 }
             });
         }
-    }
-
-    fn released(&self, migration: &Migration) -> bool {
-        self.ledger.book().operations.iter().any(|(id, operation)| {
-            id.migration == *migration
-                && matches!(operation.action.kind, Some(v1::action::Kind::Release(_)))
-                && matches!(operation.state, State::Done(_))
-        })
     }
 
     fn action_of(&self, migration: &Migration, step: &str) -> Option<v1::action::Kind> {
@@ -311,14 +303,27 @@ impl Host {
         })
     }
 
-    /// The hold of this move on this router, where it has not ended.
-    pub(crate) fn hold_of(&self, migration: &Migration) -> Option<(OperationId, v1::Hold)> {
-        self.ledger.book().operations.into_iter().find_map(|(id, operation)| match operation.action.kind {
-            Some(v1::action::Kind::Hold(hold)) if id.migration == *migration && operation.state != State::Undone => {
-                Some((id, hold))
+    /// The holds of this move on this router that have not ended: neither taken back nor released.
+    pub(crate) fn holds(&self, migration: &Migration) -> Vec<(OperationId, v1::Hold)> {
+        let (mut holds, mut released) = (Vec::new(), Vec::new());
+        for (id, operation) in self.ledger.book().operations.into_iter().filter(|(id, _)| id.migration == *migration) {
+            match operation.action.kind {
+                Some(v1::action::Kind::Hold(hold)) if operation.state != State::Undone => holds.push((id, hold)),
+                Some(v1::action::Kind::Release(release)) if matches!(operation.state, State::Done(_)) => {
+                    released.push(release.route)
+                }
+                _ => {}
             }
-            _ => None,
-        })
+        }
+        holds.retain(|(_, hold)| !released.contains(&hold.route));
+        holds
+    }
+
+    /// The lease ends with the last hold: one router may have several routes of one move.
+    pub(crate) fn hold_ended(&self, migration: &Migration, route: Option<&v1::Route>) {
+        if self.holds(migration).iter().all(|(_, hold)| hold.route.as_ref() == route) {
+            self.leases.disarm(migration);
+        }
     }
 
     /// What an artefact that somebody brings comes to. Each is checked as if an enemy had brought it.

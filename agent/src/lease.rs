@@ -11,7 +11,7 @@ use std::{
 use flytt_proto::{
     failure::Failure,
     name::{
-        Epoch, Migration, StepId,
+        Epoch, Migration, OperationId, StepId,
         step::{FENCE, SURRENDER},
     },
     v1,
@@ -168,7 +168,7 @@ async fn unfence(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure>
 pub(crate) async fn reopen(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure> {
     let at = At { host: host.clone(), migration: migration.clone(), epoch: Epoch::default(), events: Events::new() };
     for name in [SURRENDER, FENCE] {
-        apply::take_back(&at, &flytt_proto::name::OperationId { migration: migration.clone(), step: step(name) }).await?;
+        apply::take_back(&at, &OperationId { migration: migration.clone(), step: step(name) }).await?;
     }
     Ok(())
 }
@@ -176,36 +176,47 @@ pub(crate) async fn reopen(host: &Arc<Host>, migration: &Migration) -> Result<()
 /// The hold ends: connections go to whoever holds the baton. If neither side answers, they keep waiting.
 pub(crate) async fn settle(host: &Arc<Host>, migration: &Migration) -> Result<(), Failure> {
     host.interrupt_all(migration);
-    let Some((id, hold)) = host.hold_of(migration) else { return Ok(()) };
-    let (source, target) = (crate::action::peer(hold.source.as_ref())?, crate::action::peer(hold.target.as_ref())?);
-    let (at_source, at_target) = tokio::join!(host.ask_baton(migration, &source), host.ask_baton(migration, &target));
-    let to = match (at_source, at_target) {
-        (_, Ok(v1::baton_state::Phase::Open)) => RouteState::Target,
-        (Ok(v1::baton_state::Phase::Serving | v1::baton_state::Phase::NoPart), _) => RouteState::Source,
-        (source, target) => {
-            return Err(Failure::unknown(
-                "NO_HOLDER",
-                format!("neither side holds the right to accept writes yet (source: {source:?}, target: {target:?})"),
-                "connections keep waiting; look at both hosts with `flytt status`",
-            ));
+    for (id, hold) in host.holds(migration) {
+        let to = holder(host, migration, &hold).await?;
+        let _turn = host.turn.lock().await;
+        let route = hold.route.ok_or_else(|| Failure::refused("BAD_REQUEST", "the hold names no route", "look at the router"))?;
+        let v1::Route { backend, source, target } = route.clone();
+        let was = host.router()?.state(&route).await?;
+        let change = crate::change::Change::Route(RouteChange { backend, source, target, to, was });
+        tracing::warn!(%migration, "nobody renewed the hold: {change}");
+        let (progress, _) = tokio::sync::mpsc::channel(1);
+        host.hands.apply(migration, &change, progress).await?;
+        if to == RouteState::Source {
+            take_back_route(host, &id, &route).await?;
         }
-    };
-    let _turn = host.turn.lock().await;
-    let route = hold.route.ok_or_else(|| Failure::refused("BAD_REQUEST", "the hold names no route", "look at the router"))?;
-    let v1::Route { backend, source, target } = route.clone();
-    let was = host.router()?.state(&route).await?;
-    let change = crate::change::Change::Route(RouteChange { backend, source, target, to, was });
-    tracing::warn!(%migration, "nobody renewed the hold: {change}");
-    let (progress, _) = tokio::sync::mpsc::channel(1);
-    host.hands.apply(migration, &change, progress).await?;
-    let undone = host.ledger.book().operations.iter().any(|(other, operation)| *other == id && operation.state == State::Undone);
-    if to == RouteState::Source && !undone {
-        // What the controller would have written: the hold and the staging are taken back.
-        for (other, operation) in host.ledger.book().operations {
-            if other.migration == *migration && operation.state != State::Undone {
-                host.ledger.write(Entry::Undoing { id: other.clone() }).await?;
-                host.ledger.write(Entry::Undone { id: other }).await?;
-            }
+    }
+    Ok(())
+}
+
+/// Who may accept writes, as both sides say.
+async fn holder(host: &Arc<Host>, migration: &Migration, hold: &v1::Hold) -> Result<RouteState, Failure> {
+    use v1::baton_state::Phase;
+    let (source, target) = (crate::action::peer(hold.source.as_ref())?, crate::action::peer(hold.target.as_ref())?);
+    match tokio::join!(host.ask_baton(migration, &source), host.ask_baton(migration, &target)) {
+        (_, Ok(Phase::Open)) => Ok(RouteState::Target),
+        (Ok(Phase::Serving | Phase::NoPart), _) => Ok(RouteState::Source),
+        (source, target) => Err(Failure::unknown(
+            "NO_HOLDER",
+            format!("neither side holds the right to accept writes yet (source: {source:?}, target: {target:?})"),
+            "connections keep waiting; look at both hosts with `flytt status`",
+        )),
+    }
+}
+
+/// What the controller would have written: the hold of this route, and its staging, are taken back.
+async fn take_back_route(host: &Arc<Host>, hold: &OperationId, route: &v1::Route) -> Result<(), Failure> {
+    for (id, operation) in host.ledger.book().operations {
+        let staged =
+            matches!(&operation.action.kind, Some(v1::action::Kind::Stage(stage)) if stage.route.as_ref() == Some(route));
+        let ours = id == *hold || (staged && id.migration == hold.migration);
+        if ours && operation.state != State::Undone {
+            host.ledger.write(Entry::Undoing { id: id.clone() }).await?;
+            host.ledger.write(Entry::Undone { id }).await?;
         }
     }
     Ok(())

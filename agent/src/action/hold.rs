@@ -39,7 +39,7 @@ impl Intent for v1::Hold {
     }
 
     async fn after_undo(&self, at: &At) -> Result<v1::Outcome, Failure> {
-        at.host.leases.disarm(&at.migration);
+        at.host.hold_ended(&at.migration, self.route.as_ref());
         Ok(plain("new connections go to the source"))
     }
 }

@@ -19,7 +19,7 @@ impl Intent for v1::Release {
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         let outcome = must_be(at, self.route.as_ref(), RouteState::Target).await?;
-        at.host.leases.disarm(&at.migration);
+        at.host.hold_ended(&at.migration, self.route.as_ref());
         Ok(outcome)
     }
 

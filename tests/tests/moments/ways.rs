@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 
 use flytt::stage::MIGRATION;
 
-use super::{FAST, Holder, Scene, pause};
+use super::{FAST, Holder, Scene, left::Trace, pause};
 
 fn rewrite(scene: &Scene, change: impl FnOnce(String) -> String) {
     let text = change(std::fs::read_to_string(&scene.file).unwrap());
@@ -33,8 +33,9 @@ async fn a_move_with_a_canary_of_its_own_says_what_the_application_saw() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_by_direct_transport_uses_the_servers_tls() {
-    let scene = Scene::set(10, FAST).await;
+    let mut scene = Scene::set(10, FAST).await;
     tls(&scene).await;
+    scene.before = Trace::of(&scene.stage).await;
     rewrite(&scene, |text| format!("transport = \"direct\"\n{text}"));
     let canary = scene.canary().await;
     scene.following().await;
