@@ -27,6 +27,6 @@ check: setup ## formatting, lints, unit tests, dependencies
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@$(DENY)
 	cargo deny --workspace --locked check bans licenses sources
 
-bench: setup ## measure
+bench: setup ## measure: one JSON line per comparison
 	cargo build --release --workspace --locked
-	tests/bench.sh
+	target/release/flytt bench

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    demo, enrol,
+    bench, demo, enrol,
     halt::{Exit, Halt},
     home::{self, Home},
     session::Session,
@@ -67,6 +67,9 @@ enum Command {
     Finish { migration: Migration },
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
     Demo(demo::Options),
+    /// Measure on this machine: one JSON line per comparison.
+    #[command(hide = true)]
+    Bench(bench::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,7 +134,8 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
         Command::Finish { migration } => verb::finish(&session()?, &migration, view).await,
-        Command::Demo(options) => demo::run(options, stop.clone(), view).await,
+        Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
+        Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,
     };
     Ok(answer?)
 }

@@ -99,6 +99,12 @@ async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn
             read = reader.read_buf(&mut buffer) => read.map_err(broken)?,
             () = out.closed() => return Err(gone()),
         };
+        if read > 0 {
+            // A server writes in pieces of 8 KiB, and every frame costs wake-ups on its whole way: what comes while others
+            // have their turn goes along. Nothing waits for more than that. An end or an error is for the next read.
+            tokio::task::yield_now().await;
+            while buffer.len() < LEAST && matches!(reader.try_read_buf(&mut buffer), Ok(more) if more > 0) {}
+        }
         let kind = match read {
             0 => v1::frame::Kind::End(v1::frame::End {}),
             _ => v1::frame::Kind::Data(buffer.split().freeze()),

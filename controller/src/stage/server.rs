@@ -2,8 +2,9 @@
 //! peer authentication for the administrator and passwords for the application.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flytt_proto::failure::Failure;
@@ -169,6 +170,44 @@ impl Server {
         let arguments = ["-D", &data, "-l", &log.display().to_string(), "-o", &options, "-w", "-t", "60", "-s", "start"];
         let started = self.program("pg_ctl", &arguments).run("", START).await;
         started.map(|_| ()).map_err(|_| super::not_up(&format!("the server {} does not start", self.name), &log))
+    }
+
+    /// Lets the administrator copy the cluster over the socket, with a slot of this name.
+    ///
+    /// # Errors
+    /// `STAGE_DIRECTORY`, or `STAGE_PROGRAM` with the server's message.
+    pub async fn admit_base_backup(&self, slot: &str) -> Result<(), Failure> {
+        let hba = self.hba_file();
+        let map = if self.account.name == "postgres" { "" } else { " map=stage" };
+        let line = format!("local replication postgres peer{map}\n");
+        let added = std::fs::OpenOptions::new().append(true).open(&hba).and_then(|mut file| file.write_all(line.as_bytes()));
+        added.map_err(|error| {
+            let sentence = format!("writing {} fails: {error}", hba.display());
+            Failure::unknown("STAGE_DIRECTORY", sentence, "look at this directory")
+        })?;
+        let slot = format!("SELECT pg_reload_conf(), pg_create_physical_replication_slot('{slot}', true);\n");
+        self.sql("postgres", &slot).await.map(|_| ())
+    }
+
+    /// A plain `pg_basebackup` of this server into a directory of its own, which is removed again; the time it took. What to
+    /// compare a seed with: over the server's own socket, and with the options of one.
+    ///
+    /// # Errors
+    /// `STAGE_PROGRAM` with what it says, `STAGE_DIRECTORY`.
+    pub async fn base_backup(&self, slot: &str) -> Result<Duration, Failure> {
+        let into = self.root.join("base-backup");
+        let directory = into.display().to_string();
+        let way = format!("host={} port={} user=postgres", self.socket().display(), self.port);
+        let arguments = ["-D", &directory, "-X", "stream", "-S", slot, "--no-password", "--progress"];
+        let same = ["--manifest-checksums=CRC32C", "--checkpoint=fast", "-d", &way];
+        let begun = Instant::now();
+        self.program("pg_basebackup", &[&arguments[..], &same[..]].concat()).run("", STATEMENT).await?;
+        let took = begun.elapsed();
+        std::fs::remove_dir_all(&into).map_err(|error| {
+            let sentence = format!("removing {directory} fails: {error}");
+            Failure::unknown("STAGE_DIRECTORY", sentence, "look at this directory")
+        })?;
+        Ok(took)
     }
 
     /// Immediate shutdown: sessions are cut, nothing is written any more.

@@ -28,6 +28,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A stream carries at most one window for each round trip: 4 MiB at 50 ms are 80 MiB/s.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// As the agents' side has it; HTTP/2's own 16 KiB would cut each piece of a link into sixteen.
+const FRAME: u32 = 1 << 20;
 
 /// Connects to the agent of `host` at `address` (`host:port`), and makes sure that it is that one. The channel reconnects by
 /// itself, with the same check. It has no deadline of its own: one would end transfers, too.
@@ -90,6 +92,7 @@ async fn channel(first: Stream, route: Option<Arc<Route>>) -> Result<Channel, Fa
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .connect_with_connector(connector)
         .await
         .map_err(|e| Failure::refused("UNREACHABLE", chain(&e), "look at the host and its agent"))
