@@ -13,7 +13,7 @@ use flytt_proto::{
     identity::{Credentials, verify_signed},
     name::{
         Epoch, HostName, Migration, OperationId,
-        step::{FENCE, OPEN, RETIRE, SURRENDER},
+        step::{OPEN, RETIRE, SURRENDER},
     },
     v1,
 };
@@ -72,94 +72,11 @@ impl Host {
             peers: Arc::new(Peers::new(credentials.clone())),
             ended: CancellationToken::new(),
         });
-        host.take_up().await;
+        crate::recovery::take_up(&host).await;
         Ok(host)
     }
 
-    /// What an earlier process of this agent left at work: leases go on or end, tunnels open again, copies are ended, and
-    /// past the point of no return the move is completed.
-    async fn take_up(self: &Arc<Self>) {
-        let book = self.ledger.book();
-        for (id, operation) in &book.operations {
-            let over = matches!(operation.state, State::Undone);
-            match &operation.action.kind {
-                Some(v1::action::Kind::Tunnel(tunnel)) if !over => {
-                    if let Ok((peer, address)) = crate::action::peer(tunnel.source.as_ref())
-                        && let Err(failure) = self.open_tunnel(&id.migration, peer, address).await
-                    {
-                        tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
-                    }
-                }
-                Some(v1::action::Kind::Seed(_)) if matches!(operation.state, State::Began | State::Undoing) => {
-                    for change in &operation.changes {
-                        if let (Change::Backup(backup), Ok(engine)) = (change, self.engine())
-                            && let Err(failure) = engine.end_backup(backup).await
-                        {
-                            tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
-                        }
-                    }
-                }
-                Some(v1::action::Kind::Hold(hold)) if !over && self.holds(&id.migration).iter().any(|(held, _)| held == id) => {
-                    // Whoever held it may be gone: give them one short lease to come back.
-                    self.leases.arm_hold(self, &id.migration, hold.lease_ms.min(2_000));
-                }
-                _ => {}
-            }
-        }
-        for (migration, baton) in &book.batons {
-            match baton.phase() {
-                Phase::Fencing | Phase::Fenced => {
-                    if let Some(granted) = book.leases.get(migration) {
-                        self.leases.arm_fence(self, migration, granted);
-                    }
-                }
-                Phase::Surrendered => {
-                    if let Some(v1::action::Kind::Surrender(surrender)) = self.action_of(migration, SURRENDER)
-                        && let (Ok(peer), Ok(permit)) =
-                            (crate::action::peer(surrender.target.as_ref()), self.sign_newest(migration))
-                    {
-                        self.hand_on(migration, peer, permit);
-                    }
-                }
-                Phase::Open => self.complete_open(migration),
-                Phase::Serving => self.complete_reopen(migration),
-                Phase::Retired | Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
-                Phase::NoPart | Phase::Unspecified => {}
-            }
-        }
-    }
-
-    /// The ledger says OPEN: whatever of the gate is still there goes.
-    fn complete_open(self: &Arc<Self>, migration: &Migration) {
-        let id = self.id(migration, OPEN);
-        if let Some(operation) = self.ledger.operation(&id)
-            && matches!(operation.state, State::Began | State::Failed(_))
-        {
-            let feed = apply::start(self, id, operation.epoch, operation.action);
-            drop(feed);
-        }
-    }
-
-    /// The ledger says SERVING: whatever of a fence is still there goes.
-    fn complete_reopen(self: &Arc<Self>, migration: &Migration) {
-        let fenced = [FENCE, SURRENDER].iter().any(|step| {
-            self.ledger.operation(&self.id(migration, step)).is_some_and(|operation| operation.state != State::Undone)
-        });
-        if fenced {
-            let (host, migration) = (self.clone(), migration.clone());
-            tokio::spawn(async move {
-                while let Err(failure) = lease::reopen(&host, &migration).await {
-                    tracing::error!(%migration, code = failure.code, "{failure}");
-                    tokio::select! {
-                        () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                        () = host.ended.cancelled() => return,
-                    }
-                }
-            });
-        }
-    }
-
-    fn action_of(&self, migration: &Migration, step: &str) -> Option<v1::action::Kind> {
+    pub(crate) fn action_of(&self, migration: &Migration, step: &str) -> Option<v1::action::Kind> {
         self.ledger.operation(&self.id(migration, step))?.action.kind
     }
 

@@ -17,6 +17,7 @@ pub mod lease;
 pub mod ledger;
 pub mod link;
 mod peers;
+mod recovery;
 pub mod router;
 pub mod run;
 pub mod secret;

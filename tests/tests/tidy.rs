@@ -76,7 +76,7 @@ fn only_change_calls_the_hands() {
     let hands = [".execute(", ".reload()", ".tell(", ".back_up(", ".end_backup(", ".route("];
     let mut lines = found(&["agent/src/"], &["agent/src/change/", "agent/src/engine/", "agent/src/router/"], &hands);
     // A copy that an earlier process of this agent left is ended at its start; its change stands in the ledger.
-    lines.retain(|line| !(line.starts_with("agent/src/host.rs:") && line.contains("engine.end_backup(backup)")));
+    lines.retain(|line| !(line.starts_with("agent/src/recovery.rs:") && line.contains("engine.end_backup(backup)")));
     // `status.rs` and `plan.rs` have routes of another kind.
     lines.retain(|line| !line.starts_with("agent/src/status.rs:"));
     none(&lines, "only agent/src/change/ alters a host");
@@ -85,14 +85,14 @@ fn only_change_calls_the_hands() {
 #[test]
 fn nothing_else_writes_files_of_the_host() {
     let writes = ["durable::write(", "durable::remove(", "fs::remove_file(", "fs::write(", "fs::set_permissions("];
-    let within = ["agent/src/action/", "agent/src/service/", "agent/src/baton/", "agent/src/apply.rs", "agent/src/host.rs"];
+    let within = ["agent/src/action/", "agent/src/service/", "agent/src/baton/", "agent/src/apply.rs", "agent/src/recovery.rs"];
     none(&found(&within, &[], &writes), "an intent looks and proposes; it writes no file");
 }
 
 #[test]
 fn sql_stands_with_the_engine_alone() {
     let sql = ["\"select ", "\"insert ", "\"update ", "\"delete ", "\"create ", "\"alter ", "\"drop ", "\"SELECT ", "\"INSERT "];
-    let agent = ["agent/src/service/", "agent/src/action/", "agent/src/apply.rs", "agent/src/host.rs", "agent/src/lease.rs"];
+    let agent = ["agent/src/service/", "agent/src/action/", "agent/src/apply.rs", "agent/src/recovery.rs", "agent/src/lease.rs"];
     let mut lines = found(&agent, &[], &sql);
     lines.extend(found(&["controller/src/"], &["controller/src/canary/", "controller/src/stage/"], &sql));
     lines.extend(found(&["controller/src/"], &["controller/src/canary/", "controller/src/stage/"], &["tokio_postgres"]));

@@ -1,0 +1,96 @@
+//! What an agent does when it comes back: leases go on or end, tunnels open again, copies are ended, and past the point of no
+//! return the move is completed.
+
+use std::{sync::Arc, time::Duration};
+
+use flytt_proto::{
+    name::{
+        Migration,
+        step::{FENCE, OPEN, SURRENDER},
+    },
+    v1,
+};
+
+use crate::{apply, baton::Phase, change::Change, host::Host, lease, ledger::State};
+
+/// What an earlier process of this agent left at work: leases go on or end, tunnels open again, copies are ended, and
+/// past the point of no return the move is completed.
+pub(crate) async fn take_up(host: &Arc<Host>) {
+    let book = host.ledger.book();
+    for (id, operation) in &book.operations {
+        let over = matches!(operation.state, State::Undone);
+        match &operation.action.kind {
+            Some(v1::action::Kind::Tunnel(tunnel)) if !over => {
+                if let Ok((peer, address)) = crate::action::peer(tunnel.source.as_ref())
+                    && let Err(failure) = host.open_tunnel(&id.migration, peer, address).await
+                {
+                    tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
+                }
+            }
+            Some(v1::action::Kind::Seed(_)) if matches!(operation.state, State::Began | State::Undoing) => {
+                for change in &operation.changes {
+                    if let (Change::Backup(backup), Ok(engine)) = (change, host.engine())
+                        && let Err(failure) = engine.end_backup(backup).await
+                    {
+                        tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
+                    }
+                }
+            }
+            Some(v1::action::Kind::Hold(hold)) if !over && host.holds(&id.migration).iter().any(|(held, _)| held == id) => {
+                // Whoever held it may be gone: give them one short lease to come back.
+                host.leases.arm_hold(host, &id.migration, hold.lease_ms.min(2_000));
+            }
+            _ => {}
+        }
+    }
+    for (migration, baton) in &book.batons {
+        match baton.phase() {
+            Phase::Fencing | Phase::Fenced => {
+                if let Some(granted) = book.leases.get(migration) {
+                    host.leases.arm_fence(host, migration, granted);
+                }
+            }
+            Phase::Surrendered => {
+                if let Some(v1::action::Kind::Surrender(surrender)) = host.action_of(migration, SURRENDER)
+                    && let (Ok(peer), Ok(permit)) = (crate::action::peer(surrender.target.as_ref()), host.sign_newest(migration))
+                {
+                    host.hand_on(migration, peer, permit);
+                }
+            }
+            Phase::Open => complete_open(host, migration),
+            Phase::Serving => complete_reopen(host, migration),
+            Phase::Retired | Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
+            Phase::NoPart | Phase::Unspecified => {}
+        }
+    }
+}
+
+/// The ledger says OPEN: whatever of the gate is still there goes.
+fn complete_open(host: &Arc<Host>, migration: &Migration) {
+    let id = host.id(migration, OPEN);
+    if let Some(operation) = host.ledger.operation(&id)
+        && matches!(operation.state, State::Began | State::Failed(_))
+    {
+        let feed = apply::start(host, id, operation.epoch, operation.action);
+        drop(feed);
+    }
+}
+
+/// The ledger says SERVING: whatever of a fence is still there goes.
+fn complete_reopen(host: &Arc<Host>, migration: &Migration) {
+    let fenced = [FENCE, SURRENDER]
+        .iter()
+        .any(|step| host.ledger.operation(&host.id(migration, step)).is_some_and(|operation| operation.state != State::Undone));
+    if fenced {
+        let (host, migration) = (host.clone(), migration.clone());
+        tokio::spawn(async move {
+            while let Err(failure) = lease::reopen(&host, &migration).await {
+                tracing::error!(%migration, code = failure.code, "{failure}");
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    () = host.ended.cancelled() => return,
+                }
+            }
+        });
+    }
+}

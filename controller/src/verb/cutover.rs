@@ -1,0 +1,108 @@
+//! The cutover, and which way it goes when it stops: back before the surrender, forward after it.
+
+use super::*;
+
+/// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
+/// seconds, when anything fails before the surrender; completed when it fails after.
+pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut held = session.take(name).await.map_err(in_charge)?;
+    let mut drive = held.drive(view);
+    match drive.journal.status.milestone {
+        Some(Milestone::Moved) => {
+            return Ok(answer(format!("{name} has moved already"), json!({ "migration": name, "moved": true })));
+        }
+        Some(Milestone::Following | Milestone::TakenBack) if drive.journal.status.is_done(&step("follow")) => {}
+        _ => {
+            return Err(refused("NOT_FOLLOWING", format!("{name} is not ready to cut over"), format!("flytt resume {name}")));
+        }
+    }
+    drive.journal.reserve().await?;
+    drive.take_charge("cutover").await?;
+    let witness = Witness::call(drive.spec).await?;
+    match cut(&mut drive).await {
+        Ok(mut answer) => {
+            if let Some((text, value)) = witness.testify().await? {
+                answer.text = format!("{text}\n{}", answer.text);
+                answer.value["canary"] = value;
+            }
+            Ok(answer)
+        }
+        Err(halt) => {
+            witness.dismiss().await;
+            Err(halt)
+        }
+    }
+}
+
+pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    let name = drive.spec.name.clone();
+    let mut stopped = match drive.forward(Phase::Ready..=Phase::Cutover).await {
+        Ok(()) => return moved(drive).await,
+        Err(Stopped::Journal(failure)) => return Err(stuck(&name, failure)),
+        Err(stopped) => stopped,
+    };
+    drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
+    // Past the point of no return there is one way: forward. What failed there is safe to repeat.
+    let mut tries = 0;
+    while drive.surrendered().await? {
+        if tries == 5 {
+            let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
+            return Err(Halt::new(Exit::NeedsResume, failures)
+                .now("the source has surrendered and stays fenced; the target completes the move as soon as it can")
+                .then(format!("flytt resume {name}")));
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stopped = match complete(drive).await {
+            Ok(()) => return moved(drive).await,
+            Err(Stopped::Journal(failure)) => return Err(stuck(&name, failure)),
+            Err(stopped) => stopped,
+        };
+    }
+    let left = way_back(drive).await.map_err(|failure| stuck(&name, failure))?;
+    Err(taken_back(drive, stopped, left).await)
+}
+
+/// The rest of the plan, once the source has surrendered. The permit may be with us or only with the agents: asking for the
+/// surrender again gives it again.
+pub(super) async fn complete(drive: &mut Drive<'_>) -> Result<(), Stopped> {
+    drive.forward(Phase::Cutover..=Phase::Cutover).await
+}
+
+pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    reached(drive, Milestone::Moved).await?;
+    let name = &drive.spec.name;
+    let times: serde_json::Map<String, Value> = drive
+        .plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.phase, Phase::Ready | Phase::Cutover))
+        .filter_map(|step| match drive.journal.status.steps.get(&step.id) {
+            Some(StepState::Done { elapsed_us }) => Some((step.id.to_string(), json!(*elapsed_us as f64 / 1e3))),
+            _ => None,
+        })
+        .collect();
+    Ok(answer(
+        format!(
+            "{name} has moved to {}; the old source is ended and comes back read-only\nnext:  flytt finish {name}",
+            drive.spec.target
+        ),
+        json!({ "migration": name, "moved": true, "cutover_ms": times }),
+    ))
+}
+
+/// The window is taken back, by a controller that has just taken charge. A target that was promoted is burned with it, and
+/// has to be copied anew.
+pub(super) async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failure)>, Failure> {
+    let mut left = drive.back(Phase::Ready..=Phase::Cutover).await?;
+    // In whichever try it was burned, the target itself says so.
+    let was_promoted = drive.journal.status.steps.contains_key(&step("cut-promote"));
+    if left.is_empty() && was_promoted && drive.target_is_burned().await? {
+        drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
+        let copied = drive.plan.steps.iter().filter(|step| ["follow", "seed"].contains(&step.id.as_str()));
+        for step in copied.rev().cloned().collect::<Vec<_>>() {
+            left.extend(drive.back_one(&step).await?);
+        }
+    }
+    Ok(left)
+}

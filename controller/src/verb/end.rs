@@ -1,0 +1,128 @@
+//! The commands that bring a move to an end: resume, rollback, finish.
+
+use super::{
+    cutover::{cut, way_back},
+    start::seed,
+    *,
+};
+
+/// `flytt resume`: carries on, or takes everything back, as the journal and the agents say.
+pub async fn resume(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut held = session.take(name).await.map_err(in_charge)?;
+    let mut drive = held.drive(view);
+    let status = &drive.journal.status;
+    if let Some(milestone) = status.milestone
+        && milestone != Milestone::TakenBack
+    {
+        let milestone = serde_json::to_value(milestone).unwrap_or_default();
+        let text = format!("there is nothing to resume: {name} is {}", milestone.as_str().unwrap_or_default());
+        return Ok(answer(text, json!({ "migration": name, "milestone": milestone })));
+    }
+    let (rolling_back, finishing) = (status.command == "rollback", status.command == "finish");
+    let in_window = drive
+        .plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.phase, Phase::Ready | Phase::Cutover) && drive.journal.status.is_open(&step.id));
+    if finishing {
+        return end(&mut drive).await;
+    }
+    drive.take_charge(if rolling_back { "rollback" } else { "resume" }).await?;
+    if drive.surrendered().await? {
+        return cut(&mut drive).await;
+    }
+    if rolling_back {
+        return roll_back(&mut drive).await;
+    }
+    if in_window {
+        let stopped = Stopped::Interrupted;
+        let left = way_back(&mut drive).await.map_err(|failure| stuck(name, failure))?;
+        let halt = taken_back(&mut drive, stopped, left).await;
+        if halt.exit() != Exit::Interrupted {
+            return Err(halt);
+        }
+        return Ok(answer(
+            format!("{name}: the cutover that was under way is taken back; the source serves as before"),
+            json!({ "migration": name, "taken_back": true }),
+        ));
+    }
+    seed(&mut drive).await?;
+    Ok(answer(format!("{name} follows: ready to cut over"), json!({ "migration": name, "ready": true })))
+}
+
+/// `flytt rollback`, before the point of no return: everything is taken back, and the hosts are as they were.
+pub async fn rollback(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut held = session.take(name).await.map_err(in_charge)?;
+    let mut drive = held.drive(view);
+    match drive.journal.status.milestone {
+        Some(Milestone::AsItWas) => {
+            return Ok(answer(format!("{name} is taken back already"), json!({ "migration": name, "as_it_was": true })));
+        }
+        Some(Milestone::Moved | Milestone::Finished) => {
+            return Err(refused(
+                "POINT_OF_NO_RETURN",
+                format!("{name} has moved: taking it back would lose what was written since"),
+                format!("flytt status {name}"),
+            ));
+        }
+        _ => {}
+    }
+    if drive.surrendered().await? {
+        return Err(refused("POINT_OF_NO_RETURN", "the source has surrendered".into(), format!("flytt resume {name}")));
+    }
+    drive.take_charge("rollback").await?;
+    roll_back(&mut drive).await
+}
+
+pub(super) async fn roll_back(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    let name = drive.spec.name.clone();
+    let left = drive.back(Phase::Preflight..=Phase::Cutover).await.map_err(|failure| stuck(&name, failure))?;
+    if !left.is_empty() {
+        return Err(Halt::new(Exit::NeedsResume, left.into_iter().map(|(_, failure)| failure))
+            .now("the source serves; something of the move is left on the hosts named above")
+            .then(format!("flytt resume {name}")));
+    }
+    reached(drive, Milestone::AsItWas).await?;
+    Ok(answer(format!("{name} is taken back; the hosts are as they were"), json!({ "migration": name, "as_it_was": true })))
+}
+
+/// `flytt finish`: what flytt left on the hosts goes.
+pub async fn finish(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut held = session.take(name).await.map_err(in_charge)?;
+    let mut drive = held.drive(view);
+    match drive.journal.status.milestone {
+        Some(Milestone::Finished) => {
+            return Ok(answer(format!("{name} is finished already"), json!({ "migration": name, "finished": true })));
+        }
+        Some(Milestone::Moved) => {}
+        _ => {
+            return Err(refused(
+                "NOT_MOVED",
+                format!("{name} has not moved: there is nothing to finish"),
+                format!("flytt cutover {name}, or flytt rollback {name}"),
+            ));
+        }
+    }
+    end(&mut drive).await
+}
+
+pub(super) async fn end(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    let name = drive.spec.name.clone();
+    drive.take_charge("finish").await?;
+    match drive.forward(Phase::Finish..=Phase::Finish).await {
+        Ok(()) => {
+            reached(drive, Milestone::Finished).await?;
+            Ok(answer(
+                format!("{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md"),
+                json!({ "migration": name, "finished": true }),
+            ))
+        }
+        Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
+        Err(stopped) => {
+            let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
+            Err(Halt::new(Exit::NeedsResume, failures)
+                .now("the application is served by the target; something of the move is left on a host")
+                .then(format!("flytt resume {name}")))
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The commands that move: each drives a stretch of the plan, and decides which way to go when it stops.
+
+mod cutover;
+mod end;
+mod start;
+mod status;
+
+use std::{path::Path, time::Duration};
+
+use flytt_proto::{
+    failure::{Effect, Failure},
+    name::{Migration, StepId},
+    v1,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    drive::{self, Drive, Stopped},
+    halt::{Exit, Halt},
+    journal::{Event, Milestone, StepState},
+    plan::{self, Phase},
+    session::Session,
+    spec::Spec,
+    view::{Line, View},
+    witness::Witness,
+};
+
+pub use cutover::cutover;
+pub use end::{finish, resume, rollback};
+pub use start::{check, plan, start};
+pub use status::status;
+
+/// What a command that succeeded says last.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub text: String,
+    pub value: Value,
+}
+
+pub(super) fn answer(text: impl Into<String>, value: Value) -> Answer {
+    Answer { text: text.into(), value }
+}
+
+pub(super) fn step(id: &str) -> StepId {
+    id.parse().expect("a name of the table")
+}
+
+pub(super) async fn reached(drive: &mut Drive<'_>, milestone: Milestone) -> Result<(), Halt> {
+    let name = drive.spec.name.clone();
+    drive.journal.write(Event::Reached { milestone }).await.map_err(|failure| stuck(&name, failure))
+}
+
+pub(super) fn show(findings: &[v1::Finding], view: &mut dyn View) -> usize {
+    for finding in findings {
+        view.show(Line::Finding(finding));
+    }
+    findings.iter().filter(|finding| finding.level() == v1::finding::Level::Block).count()
+}
+
+pub(super) fn blocked(findings: Vec<v1::Finding>) -> Halt {
+    let blocks = findings.into_iter().filter(|finding| finding.level() == v1::finding::Level::Block);
+    Halt::new(Exit::Refused, blocks.map(|finding| Failure::refused(&finding.code, finding.sentence, finding.remedy)))
+        .now("nothing was changed on any host")
+}
+
+pub(super) fn refused(code: &str, sentence: String, next: String) -> Halt {
+    Halt::new(Exit::Failed, [Failure::refused(code, sentence, format!("run `{next}`"))]).then(next)
+}
+
+/// The journal's lock is another controller's.
+pub(super) fn in_charge(failure: Failure) -> Halt {
+    if failure.code == "RECORD_IN_USE" { Halt::new(Exit::InCharge, [failure]) } else { failure.into() }
+}
+
+pub(super) fn superseded(name: &Migration, failure: Failure) -> Halt {
+    if failure.code != "SUPERSEDED" {
+        return stuck(name, failure);
+    }
+    Halt::new(Exit::InCharge, [failure])
+        .now("this controller has stopped and takes nothing back: what it had begun is the other's to carry on")
+        .then(format!("flytt status {name}"))
+}
+
+/// The journal cannot be written, so nothing more is begun; the agents' leases take care of the rest.
+pub(super) fn stuck(name: &Migration, failure: Failure) -> Halt {
+    Halt::new(Exit::NeedsResume, [failure])
+        .now("nothing more was begun; a fence that was up ends by itself, and what had surrendered is completed by the agents")
+        .then(format!("flytt resume {name}"))
+}
+
+pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Vec<(String, Failure)>) -> Halt {
+    let name = drive.spec.name.clone();
+    let mut failures = Vec::new();
+    let mut exit = match stopped {
+        Stopped::Interrupted => Exit::Interrupted,
+        Stopped::Failed { failure, .. } => {
+            failures.push(failure);
+            Exit::TakenBack
+        }
+        Stopped::Blocked(findings) => return blocked(findings),
+        Stopped::Journal(failure) => return stuck(&name, failure),
+    };
+    if left.is_empty() {
+        let following = drive.journal.status.is_done(&step("follow"));
+        let nothing_left = drive.plan.steps.iter().all(|step| !drive.journal.status.is_open(&step.id));
+        let milestone = if nothing_left { Milestone::AsItWas } else { Milestone::TakenBack };
+        if let Err(halt) = reached(drive, milestone).await {
+            return halt;
+        }
+        let (now, next) = match (nothing_left, following) {
+            (true, _) => ("everything was taken back; the source serves as before", "flytt start <migration.toml>".to_owned()),
+            (false, true) => {
+                ("the cutover was taken back; the source serves, the target follows", format!("flytt cutover {name}"))
+            }
+            (false, false) => {
+                ("the cutover was taken back; the source serves, the target must be copied anew", format!("flytt resume {name}"))
+            }
+        };
+        return Halt::new(exit, failures).now(now).then(next);
+    }
+    if left.iter().any(|(_, failure)| failure.effect == Effect::Unknown) || exit == Exit::TakenBack || exit == Exit::Interrupted {
+        exit = Exit::NeedsResume;
+    }
+    failures.extend(left.into_iter().map(|(_, failure)| failure));
+    Halt::new(exit, failures)
+        .now("not everything could be taken back yet; a fence that was up ends by its own lease")
+        .then(format!("flytt resume {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+
+    #[test]
+    fn a_second_terminal_learns_that_another_is_in_charge() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _first = Journal::open(directory.path()).expect("a journal");
+        let second = Journal::open(directory.path()).expect_err("it is held");
+        assert_eq!(in_charge(second).exit(), Exit::InCharge);
+    }
+}

@@ -1,0 +1,76 @@
+//! The commands that begin: plan and check look, start seeds and follows.
+
+use super::*;
+
+/// `flytt plan`: what would be done, host by host. Holds nothing that could change a host.
+pub async fn plan(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
+    let spec = Spec::read(path)?;
+    let plan = plan::move_over(&spec);
+    let known = session.learn(&spec, &plan).await?;
+    let findings = drive::preview(&spec, &plan, &known, &session.observer, view).await;
+    let blocks = show(&findings, view);
+    let text = format!("{} steps; {blocks} findings forbid to begin; nothing was changed", plan.steps.len());
+    Ok(answer(text, json!({ "steps": plan.steps.len(), "blocks": blocks })))
+}
+
+/// `flytt check`: the findings alone.
+pub async fn check(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
+    let spec = Spec::read(path)?;
+    let plan = plan::move_over(&spec);
+    let known = session.learn(&spec, &plan).await?;
+    let findings = drive::check(&spec, &plan, &known, &session.observer).await;
+    let blocks = show(&findings, view);
+    if blocks > 0 {
+        return Err(blocked(findings));
+    }
+    Ok(answer("nothing forbids this move; nothing was changed", json!({ "findings": findings.len(), "blocks": 0 })))
+}
+
+/// `flytt start`: check, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
+pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
+    let spec = Spec::read(path)?;
+    let name = spec.name.clone();
+    let plan = plan::move_over(&spec);
+    let known = session.learn(&spec, &plan).await?;
+    // What is under way is not checked anew: half of what would be found is our own work.
+    if !session.is_under_way(&name) {
+        let findings = drive::check(&spec, &plan, &known, &session.observer).await;
+        if show(&findings, view) > 0 {
+            return Err(blocked(findings));
+        }
+    }
+    let mut held = session.create(spec, known).await.map_err(in_charge)?;
+    let mut drive = held.drive(view);
+    match drive.journal.status.milestone {
+        Some(Milestone::Moved) => {
+            return Err(refused("MOVED", format!("{name} has moved already"), format!("flytt finish {name}")));
+        }
+        Some(Milestone::Following) => {
+            return Ok(answer(format!("{name} follows already: ready to cut over"), json!({ "migration": name, "ready": true })));
+        }
+        _ => {}
+    }
+    drive.take_charge("start").await?;
+    seed(&mut drive).await?;
+    Ok(answer(
+        format!("{name} follows: ready to cut over\nnext:  flytt cutover {name}"),
+        json!({ "migration": name, "ready": true }),
+    ))
+}
+
+pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
+    let name = drive.spec.name.clone();
+    match drive.forward(Phase::Seed..=Phase::Replicate).await {
+        Ok(()) => Ok(reached(drive, Milestone::Following).await?),
+        Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
+        // A copy that is whole is not thrown away because it cannot be followed at the moment.
+        Err(Stopped::Failed { step, failure }) if step == "follow" => Err(Halt::new(Exit::NeedsResume, [failure])
+            .now("the source serves as before; the copy is on the target, not yet following")
+            .then(format!("flytt resume {name}"))),
+        Err(stopped) => {
+            drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
+            let left = drive.back(Phase::Seed..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
+            Err(taken_back(drive, stopped, left).await)
+        }
+    }
+}
