@@ -14,10 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".flytt.v1.Frame")
         // Ledger, journal and `--json` keep and show these messages as JSON.
         .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
-        // It has grown a field since; older records still read.
-        .type_attribute(".flytt.v1.Outcome.Seeded", "#[serde(default)]")
         // A field that came later is absent in older ones.
-        .message_attribute(".", "#[serde(default)]")
+        .message_attribute(".flytt.v1", "#[serde(default)]")
         .field_attribute(".flytt.v1.Artefact.claim", "#[serde(with = \"crate::hex\")]")
         .field_attribute(".flytt.v1.Artefact.certificate", "#[serde(with = \"crate::hex\")]")
         .field_attribute(".flytt.v1.Artefact.signature", "#[serde(with = \"crate::hex\")]")
