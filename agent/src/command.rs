@@ -169,6 +169,11 @@ impl Running {
         }
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<String> {
+        self.group.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+
     /// Waits for its end; children that it left behind are ended, too.
     pub async fn wait(mut self) -> Result<(), CommandError> {
         let status = self.group.child.wait().await;

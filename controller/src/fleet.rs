@@ -142,6 +142,7 @@ impl Operator {
     ) -> Result<v1::event::Done, Failure> {
         let until = Instant::now() + limit;
         let mut broken: Option<Failure> = None;
+        let mut first = true;
         loop {
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
                 return Err(broken.unwrap_or_else(|| late(id, limit)));
@@ -158,6 +159,9 @@ impl Operator {
                     broken = Some(failure);
                     if let Some(end) = self.learn(host, id).await {
                         return end;
+                    }
+                    if std::mem::take(&mut first) {
+                        on(v1::event::Kind::Doing(format!("{host} does not answer: asking again")));
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -102,7 +102,7 @@ fn sql_stands_with_the_engine_alone() {
 #[test]
 fn processes_are_started_in_two_files() {
     // The second HAProxy of a trial is started where it is watched: an exception that wants to go.
-    let except = ["agent/src/command.rs", "controller/src/stage/spawn.rs", "agent/src/router/haproxy/trial_process.rs"];
+    let except = ["agent/src/command.rs", "controller/src/stage/spawn.rs"];
     let spawns = ["process::Command", "tokio::process", "Command::new("];
     let mut lines = found(&["proto/src/", "agent/src/", "controller/src/"], &except, &spawns);
     // The agent's own `Command`, which `command.rs` starts.

@@ -45,7 +45,8 @@ pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     // Past the point of no return there is one way: forward. What failed there is safe to repeat.
     let mut tries = 0;
     while drive.surrendered().await? {
-        if tries == 5 {
+        // The agents complete it without us; somebody who asked us to stop need not watch.
+        if tries == 3 || drive.stop.is_cancelled() {
             let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
             return Err(Halt::new(Exit::NeedsResume, failures)
                 .now("the source has surrendered and stays fenced; the target completes the move as soon as it can")

@@ -107,6 +107,11 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
         if let Err(halt) = reached(drive, milestone).await {
             return halt;
         }
+        if failures.iter().any(|failure| failure.code == "GUARDED") {
+            return Halt::new(exit, failures)
+                .now("the source serves; it dropped the slot to protect its disk, so this copy can never catch up")
+                .then(format!("flytt rollback {name}"));
+        }
         let (now, next) = match (nothing_left, following) {
             (true, _) => ("everything was taken back; the source serves as before", "flytt start <migration.toml>".to_owned()),
             (false, true) => {

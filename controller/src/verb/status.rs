@@ -51,6 +51,12 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("replication: {}", describe(&sample)));
         hosts.insert("replication".into(), serde_json::to_value(&sample).unwrap_or_default());
     }
+    if let Ok(sample) = session.observer.replication(&spec.source, name).await
+        && !sample.trouble.is_empty()
+    {
+        lines.push(format!("{}: {}", spec.source, sample.trouble));
+        hosts.insert("source_trouble".into(), json!(sample.trouble));
+    }
     let value =
         json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
     Ok(answer(lines.join("\n"), value))

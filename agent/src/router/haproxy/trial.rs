@@ -120,7 +120,7 @@ pub(super) async fn try_out(binary: &Path, scratch: &Path, algorithm: &str, by: 
         (outcome, _) => outcome,
     };
     drop(router);
-    process.end().await;
+    drop(process);
     outcome
 }
 

@@ -5,15 +5,14 @@ use std::{
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use tokio::process::{Child, Command};
+use crate::command::{Command, Running};
 
 /// Ends the process and removes the directory when dropped.
 #[derive(Debug)]
 pub(super) struct TrialProcess {
-    child: Child,
+    process: Option<Running>,
     directory: PathBuf,
 }
 
@@ -25,48 +24,24 @@ impl TrialProcess {
             _ => {}
         }
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
-        let file = directory.join("haproxy.cfg");
-        let started = (|| {
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?.write_all(configuration.as_bytes())?;
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "a child of its own kind, until the agent's one place for processes takes it"
-            )]
-            Command::new(binary)
-                .arg("-db")
-                .arg("-f")
-                .arg(&file)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .env_clear()
-                .process_group(0)
-                .kill_on_drop(true)
-                .spawn()
-        })();
-        match started {
-            Ok(child) => Ok(Self { child, directory }),
-            Err(error) => {
-                let _ = fs::remove_dir_all(&directory);
-                Err(error)
-            }
-        }
+        let mut trial = Self { process: None, directory };
+        let file = trial.directory.join("haproxy.cfg");
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?.write_all(configuration.as_bytes())?;
+        let command = Command::new(binary).arg("-db").arg("-q").arg("-f").arg(&file);
+        trial.process = Some(command.start().map_err(io::Error::other)?);
+        Ok(trial)
     }
 
     /// How it ended, if it did.
     pub(super) fn ended(&mut self) -> Option<String> {
-        self.child.try_wait().ok().flatten().map(|status| status.to_string())
-    }
-
-    pub(super) async fn end(mut self) {
-        // It may have ended already; Drop clears the rest.
-        let _ = self.child.kill().await;
+        self.process.as_mut()?.ended()
     }
 }
 
 impl Drop for TrialProcess {
     fn drop(&mut self) {
-        let _ = self.child.start_kill();
+        // First the process, which writes there.
+        self.process = None;
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
