@@ -2,7 +2,7 @@
 //!
 //! An entry is on disk before the effect that it announces. The book is a fold over the entries and nothing else.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use flytt_proto::{
     failure::Failure,
@@ -215,8 +215,15 @@ fn stale(migration: &Migration) -> Failure {
 }
 
 /// The ledger of one agent: the only owner of its file.
-#[derive(Debug)]
+///
+/// A write that was begun goes on when its caller is interrupted: what is on disk is always in the book.
+#[derive(Clone, Debug)]
 pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     record: Record<Entry>,
     /// Held across the append, so that the order on disk is the order of the fold.
     book: Mutex<Book>,
@@ -232,46 +239,54 @@ impl Ledger {
         for row in &rows {
             book = book.after(&row.event)?;
         }
-        Ok(Self { record, view: book.clone().into(), book: Mutex::new(book), fuse })
+        Ok(Self { inner: Arc::new(Inner { record, view: book.clone().into(), book: Mutex::new(book), fuse }) })
     }
 
     /// Identifies this very ledger: a new one never answers for an old one.
     pub fn identity(&self) -> &str {
-        self.record.identity()
+        self.inner.record.identity()
     }
 
     /// Makes sure that what is left of a cutover can be written although the disk is full. Before the window.
     pub async fn reserve(&self) -> Result<(), Failure> {
-        self.record.reserve().await
+        self.inner.record.reserve().await
     }
 
     /// The book as it stands.
     pub fn book(&self) -> Book {
-        self.view.read().expect("no panic while held").clone()
+        self.inner.view.read().expect("no panic while held").clone()
     }
 
     pub fn operation(&self, id: &OperationId) -> Option<Operation> {
-        self.view.read().expect("no panic while held").operations.get(id).cloned()
+        self.inner.view.read().expect("no panic while held").operations.get(id).cloned()
     }
 
     pub fn baton(&self, migration: &Migration) -> Option<Baton> {
-        self.view.read().expect("no panic while held").batons.get(migration).cloned()
+        self.inner.view.read().expect("no panic while held").batons.get(migration).cloned()
     }
 
     /// Durable when it returns.
     pub async fn write(&self, entry: Entry) -> Result<(), Failure> {
-        let mut book = self.book.lock().await;
-        self.append(&mut book, entry).await
+        let inner = self.inner.clone();
+        to_its_end(async move {
+            let mut book = inner.book.lock().await;
+            inner.append(&mut book, entry).await
+        })
+        .await
     }
 
     /// Asks the baton as it stands now, and writes what it answers, with nothing in between.
     pub async fn decide(&self, migration: &Migration, command: &Command) -> Result<(), Failure> {
-        let mut book = self.book.lock().await;
-        let baton = book.batons.get(migration).ok_or_else(no_part)?;
-        match baton.decide(command)? {
-            Some(event) => self.append(&mut book, Entry::Baton { migration: migration.clone(), event }).await,
-            None => Ok(()),
-        }
+        let (inner, migration, command) = (self.inner.clone(), migration.clone(), command.clone());
+        to_its_end(async move {
+            let mut book = inner.book.lock().await;
+            let baton = book.batons.get(&migration).ok_or_else(no_part)?;
+            match baton.decide(&command)? {
+                Some(event) => inner.append(&mut book, Entry::Baton { migration, event }).await,
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Notes that this controller is in charge; one that has been superseded is refused.
@@ -280,36 +295,18 @@ impl Ledger {
             v1::Role::Source => Part::Source,
             v1::Role::Target => Part::Target,
             v1::Role::Router | v1::Role::Unspecified => {
-                let mut book = self.book.lock().await;
-                let seen = book.charges.get(migration).copied().unwrap_or_default();
-                return match epoch.cmp(&seen) {
-                    std::cmp::Ordering::Less => Err(stale(migration)),
-                    std::cmp::Ordering::Equal => Ok(()),
-                    std::cmp::Ordering::Greater => {
-                        self.append(&mut book, Entry::Charged { migration: migration.clone(), epoch }).await
-                    }
-                };
+                let (inner, migration) = (self.inner.clone(), migration.clone());
+                return to_its_end(async move { inner.charge_router(migration, epoch).await }).await;
             }
         };
-        let mut book = self.book.lock().await;
-        match book.parts.get(migration) {
-            Some(played) if *played == part => {}
-            Some(_) if book.operations.iter().any(|(id, it)| id.migration == *migration && it.state != State::Undone) => {
-                return Err(Failure::refused(
-                    "OTHER_PART",
-                    format!("this host plays the other part in {migration}"),
-                    "finish or roll back that move first, or give the new one another name",
-                ));
-            }
-            Some(_) | None => self.append(&mut book, Entry::Part { migration: migration.clone(), role: part }).await?,
-        }
-        drop(book);
+        let (inner, name) = (self.inner.clone(), migration.clone());
+        to_its_end(async move { inner.play(name, part).await }).await?;
         self.decide(migration, &Command::TakeCharge { epoch }).await
     }
 
     /// The highest controller's epoch that this agent has seen.
     pub fn command_epoch(&self, migration: &Migration) -> Epoch {
-        let view = self.view.read().expect("no panic while held");
+        let view = self.inner.view.read().expect("no panic while held");
         let baton = view.batons.get(migration).map(Baton::command_epoch).unwrap_or_default();
         baton.max(view.charges.get(migration).copied().unwrap_or_default())
     }
@@ -317,6 +314,40 @@ impl Ledger {
     /// Whether this controller may still speak for the move.
     pub fn in_charge(&self, migration: &Migration, epoch: Epoch) -> Result<(), Failure> {
         if epoch < self.command_epoch(migration) { Err(stale(migration)) } else { Ok(()) }
+    }
+}
+
+/// An append that is dropped half-way may be on disk and not in the book; so it is never dropped.
+async fn to_its_end(work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(Failure::unknown("STOPPED", "the agent is stopping", "run `flytt resume`")))
+}
+
+impl Inner {
+    /// A router has no baton; its controllers' epochs stand by themselves.
+    async fn charge_router(&self, migration: Migration, epoch: Epoch) -> Result<(), Failure> {
+        let mut book = self.book.lock().await;
+        let seen = book.charges.get(&migration).copied().unwrap_or_default();
+        match epoch.cmp(&seen) {
+            std::cmp::Ordering::Less => Err(stale(&migration)),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => self.append(&mut book, Entry::Charged { migration, epoch }).await,
+        }
+    }
+
+    /// The part that this host plays from now on, unless it plays the other one.
+    async fn play(&self, migration: Migration, part: Part) -> Result<(), Failure> {
+        let mut book = self.book.lock().await;
+        match book.parts.get(&migration) {
+            Some(played) if *played == part => Ok(()),
+            Some(_) if book.operations.iter().any(|(id, it)| id.migration == migration && it.state != State::Undone) => {
+                Err(Failure::refused(
+                    "OTHER_PART",
+                    format!("this host plays the other part in {migration}"),
+                    "finish or roll back that move first, or give the new one another name",
+                ))
+            }
+            Some(_) | None => self.append(&mut book, Entry::Part { migration, role: part }).await,
+        }
     }
 
     async fn append(&self, book: &mut Book, entry: Entry) -> Result<(), Failure> {
@@ -345,5 +376,31 @@ mod tests {
         assert!(book.guarded.contains_key(&migration));
         let book = book.after(&Entry::Withdrawn { migration }).unwrap();
         assert!(book.guarded.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_on_disk_is_in_the_book_however_often_a_writer_is_interrupted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state/ledger.db");
+        let ledger = Ledger::open(&path, Fuse::default()).expect("opened");
+        for n in 0..40 {
+            let migration: Migration = format!("m{n}").parse().expect("a name");
+            let write = ledger.write(Entry::Granted { migration, peer: "db-new".parse().expect("a name") });
+            let mut write = std::pin::pin!(write);
+            // Begun, and its caller is gone.
+            assert!(futures::poll!(&mut write).is_pending());
+        }
+        ledger.write(Entry::Withdrawn { migration: "m0".parse().expect("a name") }).await.expect("written");
+        let mut tries = 0;
+        loop {
+            let (_, rows) = Record::<Entry>::look(&path, "ledger", VERSION).expect("readable");
+            let on_disk = rows.iter().fold(Book::of(ledger.identity()), |book, row| book.after(&row.event).expect("in order"));
+            if on_disk.grants.len() >= 39 && ledger.book().grants == on_disk.grants {
+                return;
+            }
+            tries += 1;
+            assert!(tries < 500, "on disk {:?}, in the book {:?}", on_disk.grants.len(), ledger.book().grants.len());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 }
