@@ -7,6 +7,10 @@ use std::{
 };
 
 use flytt_proto::failure::Failure;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
 
 use super::{
     loopback, not_up,
@@ -75,6 +79,23 @@ impl Proxy {
 
     pub fn log(&self) -> &Path {
         self.process.log()
+    }
+
+    /// Whether the proxy knows by its checks that the target does not serve. It takes every server for up until then.
+    pub(super) async fn has_seen_target_down(&self) -> bool {
+        let ask = async {
+            let mut socket = UnixStream::connect(&self.socket).await?;
+            socket.write_all(format!("show servers state {BACKEND}\n").as_bytes()).await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        // `be_id be_name srv_id srv_name srv_addr srv_op_state …`; 0 = stopped (HAProxy management guide, 9.3).
+        let is_down = |line: &str| {
+            let cells: Vec<&str> = line.split(' ').collect();
+            cells.get(3) == Some(&NEW) && cells.get(5) == Some(&"0")
+        };
+        ask.await.is_ok_and(|answer| answer.lines().any(is_down))
     }
 
     /// Faults are made through this.
