@@ -24,6 +24,7 @@ mod follow;
 mod gate;
 mod hold;
 mod open;
+mod probe;
 mod promote;
 mod prove;
 mod ready;
@@ -32,6 +33,7 @@ mod retire;
 mod seed;
 mod stage;
 mod surrender;
+mod tune;
 mod tunnel;
 
 /// What an intent finds on its host.
@@ -130,6 +132,8 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Prove(it) => Box::new(it),
         Kind::Retire(it) => Box::new(it),
         Kind::Finish(it) => Box::new(it),
+        Kind::Tune(it) => Box::new(it),
+        Kind::Probe(it) => Box::new(it),
     })
 }
 

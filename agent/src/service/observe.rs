@@ -22,6 +22,11 @@ pub struct Observe(pub Arc<Host>);
 #[tonic::async_trait]
 impl v1::observe_server::Observe for Observe {
     type ReplicationStream = Streamed<v1::ReplicationSample>;
+    type SamplesStream = Streamed<v1::Sample>;
+
+    async fn samples(&self, _request: Request<v1::SamplesRequest>) -> Result<Response<Self::SamplesStream>, Status> {
+        Err(Status::unimplemented("samples"))
+    }
 
     async fn facts(&self, _request: Request<v1::FactsRequest>) -> Result<Response<v1::FactsReply>, Status> {
         let host = &self.0;

@@ -15,6 +15,11 @@ pub struct Operate(pub Arc<Host>);
 impl v1::operate_server::Operate for Operate {
     type ApplyStream = Streamed<v1::Event>;
     type UndoStream = Streamed<v1::Event>;
+    type ProbeStream = Streamed<v1::Event>;
+
+    async fn probe(&self, _request: Request<v1::ProbeRequest>) -> Result<Response<Self::ProbeStream>, Status> {
+        Err(Status::unimplemented("probe"))
+    }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<Self::ApplyStream>, Status> {
         let request = request.into_inner();

@@ -37,7 +37,7 @@ impl View for Human {
                     }
                     Some(v1::outcome::Kind::Artefact(artefact)) => stated(artefact),
                     Some(v1::outcome::Kind::Verifier(_)) => "made; it stays there, only its verifier leaves".into(),
-                    Some(v1::outcome::Kind::Findings(_)) | None => "done".into(),
+                    Some(v1::outcome::Kind::Findings(_) | v1::outcome::Kind::Probed(_)) | None => "done".into(),
                 };
                 print(&format!("    {GREEN}ok{GREEN:#} {text:<72} {DIM}{:>10}{DIM:#}", millis(elapsed_us)));
             }
