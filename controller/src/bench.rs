@@ -2,6 +2,7 @@
 //! rest. One JSON line per comparison; the measuring itself is the demo's, the canary's and the kernel's.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -62,7 +63,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     }
     let value = lines.pop().unwrap_or_default();
     lines.iter().for_each(|line| show(line, view));
-    Ok(Answer { text: value.to_string(), value })
+    Ok(verb::answer(value.to_string(), value))
 }
 
 fn show(line: &Value, view: &mut dyn View) {
@@ -112,7 +113,7 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     stage.source.admit_base_backup(SLOT).await?;
     let (mut copied, mut verified, mut plain): (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
     for _ in 0..options.seeds {
-        verb::start(&session, &file, &mut Silent).await?;
+        verb::start(&session, &file, BTreeSet::new(), &mut Silent).await?;
         let v1::outcome::Seeded { bytes, elapsed_ms, copy_ms } = demo::seeded(&session, &name)?;
         verb::rollback(&session, &name, &mut Silent).await?;
         copied.push(demo::mib_s(bytes, copy_ms));

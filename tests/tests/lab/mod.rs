@@ -7,6 +7,7 @@ pub(crate) mod fake;
 pub(crate) mod world;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -127,7 +128,7 @@ impl Lab {
     }
 
     pub(crate) async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::start(&self.session(fuse.clone()), &self.spec, &mut Seen::default()).await
+        verb::start(&self.session(fuse.clone()), &self.spec, BTreeSet::new(), &mut Seen::default()).await
     }
 
     pub(crate) async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
