@@ -21,6 +21,7 @@ mod peers;
 mod recovery;
 pub mod router;
 pub mod run;
+pub mod samples;
 pub mod secret;
 pub mod serve;
 pub mod service;
