@@ -63,7 +63,7 @@ async fn watch(at: &At, gates: Option<&v1::Gates>, mut work: Work) -> Failure {
     loop {
         tokio::time::sleep(EVERY).await;
         let vitals = at.host.ask_vitals(&at.migration).await.ok();
-        let here: Vec<Reading> = at.host.recent().iter().map(Reading::from).collect();
+        let here: Vec<Reading> = at.host.recent().iter().map(|sample| Reading::from(&**sample)).collect();
         let mut found = machines.look(&here, vitals.as_ref());
         found.extend(work.look(at, began.elapsed().as_secs_f64(), &machines, vitals.as_ref()).await);
         for finding in found {
@@ -123,7 +123,7 @@ pub(crate) async fn vitals(host: &Host, migration: &Migration) -> Result<v1::Vit
         room_known: room.is_some(),
         cpu: newest.as_ref().and_then(|sample| sample.cpu),
         cpu_at_ms: newest.as_ref().map_or(0, |sample| sample.at_ms),
-        cpu_seconds: newest.map_or(0.0, |sample| sample.seconds),
+        cpu_seconds: newest.as_ref().map_or(0.0, |sample| sample.seconds),
     })
 }
 

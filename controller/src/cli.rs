@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accept, bench, demo, enrol,
-    halt::Halt,
+    halt::{Exit, Halt},
     home::{self, Home},
     session::Session,
     verb::{self, Answer, answer},
@@ -75,6 +75,8 @@ enum Command {
     Rollback { migration: Migration },
     /// After the move: remove everything that flytt left on any host.
     Finish { migration: Migration },
+    /// What a host's disks, processors, memory and network are doing, as `iostat -mx` would show it; until Ctrl-C.
+    Samples(verb::SamplesOptions),
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
     Demo(demo::Options),
     /// Measure on this machine: one JSON line per comparison.
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
     let json = arguments.json;
     let mut view: Box<dyn View> = if json { Box::new(Json) } else { Box::<Human>::default() };
     match runtime.block_on(run(arguments, view.as_mut())) {
+        Ok(answer) if answer.is_nothing() => Exit::Ok.into(),
         Ok(mut answer) => {
             if let Some(object) = answer.value.as_object_mut() {
                 object.entry("code").or_insert_with(|| answer.exit.code().into());
@@ -129,7 +132,9 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Halt>> {
     let stop = CancellationToken::new();
-    tokio::spawn(interrupts(stop.clone()));
+    // Where nothing is under way, there is nothing to say of stopping it.
+    let only_looks = matches!(arguments.command, Command::Samples(_));
+    tokio::spawn(interrupts(stop.clone(), only_looks));
     let home = match arguments.home {
         Some(path) => path,
         None => home::default_path().map_err(Halt::from)?,
@@ -154,6 +159,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
         Command::Finish { migration } => verb::finish(&session()?, &migration, view).await,
+        Command::Samples(options) => verb::samples(&session()?, &options, view).await,
         Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
         Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,
     };
@@ -221,7 +227,7 @@ fn remove(path: &Path, name: &HostName) -> Result<Answer, Halt> {
 }
 
 /// The first Ctrl-C asks to stop in order; what is under way is taken back (or finished, past the point of no return).
-async fn interrupts(stop: CancellationToken) {
+async fn interrupts(stop: CancellationToken, quiet: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
@@ -233,7 +239,9 @@ async fn interrupts(stop: CancellationToken) {
         }
         use std::io::Write as _;
         let text = if stop.is_cancelled() { "still at it: hosts are being left in order" } else { "stopping in order" };
-        let _ = writeln!(anstream::stderr(), "{text}");
+        if !quiet {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
         stop.cancel();
     }
 }

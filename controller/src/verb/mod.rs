@@ -2,6 +2,7 @@
 
 mod cutover;
 mod end;
+mod samples;
 mod start;
 mod status;
 
@@ -27,6 +28,7 @@ use crate::{
 
 pub use cutover::cutover;
 pub use end::{finish, resume, rollback};
+pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};
 pub use status::status;
 
@@ -36,6 +38,17 @@ pub struct Answer {
     pub text: String,
     pub value: Value,
     pub exit: Exit,
+}
+
+impl Answer {
+    /// All was said while it was seen.
+    pub(super) fn nothing() -> Self {
+        Self { text: String::new(), value: Value::Null, exit: Exit::Ok }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.value.is_null()
+    }
 }
 
 pub(crate) fn answer(text: impl Into<String>, value: Value) -> Answer {

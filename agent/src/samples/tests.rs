@@ -1,0 +1,1 @@
+//! The sampler with its history, on this machine.
