@@ -9,6 +9,7 @@ pub mod baton;
 pub mod change;
 pub mod command;
 pub mod config;
+pub mod device;
 pub mod engine;
 mod guard;
 pub mod host;
