@@ -47,6 +47,8 @@ pub struct Host {
     pub leases: Leases,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// One probe at a time, until nothing is left of it.
+    pub(crate) probing: Arc<tokio::sync::Mutex<()>>,
     running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
     tunnels: tokio::sync::Mutex<BTreeMap<Migration, Tunnel>>,
     peers: Arc<Peers>,
@@ -66,6 +68,7 @@ impl Host {
             hands,
             leases: Leases::default(),
             turn: tokio::sync::Mutex::default(),
+            probing: Arc::default(),
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
             credentials: credentials.clone(),

@@ -24,7 +24,7 @@ mod follow;
 mod gate;
 mod hold;
 mod open;
-mod probe;
+pub(crate) mod probe;
 mod promote;
 mod prove;
 mod ready;
