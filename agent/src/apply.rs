@@ -172,6 +172,27 @@ where
     Feed { receiver, end }
 }
 
+/// Work outside of any move: it stands on no record, and ends when nobody listens any more.
+pub(crate) fn beside<W, F>(host: &Arc<Host>, work: W) -> Feed
+where
+    W: FnOnce(Events) -> F,
+    F: Future<Output = Result<v1::Outcome, Failure>> + Send + 'static,
+{
+    let (mut end_sender, end) = tokio::sync::oneshot::channel();
+    let events = Events::new();
+    let receiver = events.sender.subscribe();
+    let (work, ended) = (work(events), host.ended.clone());
+    tokio::spawn(async move {
+        let result = tokio::select! {
+            result = work => result,
+            () = end_sender.closed() => return,
+            () = ended.cancelled() => Err(Failure::refused("STOPPED", "the agent is stopping", "try again when it is up")),
+        };
+        let _ = end_sender.send(result);
+    });
+    Feed { receiver, end }
+}
+
 async fn forward(
     host: &Arc<Host>,
     id: OperationId,

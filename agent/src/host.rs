@@ -49,6 +49,8 @@ pub struct Host {
     pub samples: Samples,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// One probe at a time, until nothing is left of it.
+    pub(crate) probing: Arc<tokio::sync::Mutex<()>>,
     running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
     tunnels: tokio::sync::Mutex<BTreeMap<Migration, Tunnel>>,
     peers: Arc<Peers>,
@@ -71,6 +73,7 @@ impl Host {
             leases: Leases::default(),
             samples,
             turn: tokio::sync::Mutex::default(),
+            probing: Arc::default(),
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
             credentials: credentials.clone(),

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod ledger;
 pub mod link;
 mod peers;
+pub mod probe;
 mod recovery;
 pub mod router;
 pub mod run;

@@ -25,7 +25,7 @@ mod gate;
 mod hold;
 mod judge;
 mod open;
-mod probe;
+pub(crate) mod probe;
 mod promote;
 mod prove;
 mod ready;

@@ -45,7 +45,7 @@ pub(super) fn gates(spec: &Spec, known: &Known) -> v1::Gates {
 fn measured(known: &Known, host: &HostName, step: &str) -> Option<v1::Measured> {
     let facts = known.facts.get(host)?;
     let made = known.outcomes.get(&step.parse::<StepId>().ok()?).and_then(|outcome| outcome.kind.clone());
-    let probe = if let Some(v1::outcome::Kind::Probed(report)) = made { Some(report) } else { facts.probe.clone() };
+    let probe = if let Some(v1::outcome::Kind::Probed(report)) = made { Some(*report) } else { facts.probe.clone() };
     Some(v1::Measured { host: host.to_string(), peak: facts.peak.clone(), storage: facts.storage.clone(), probe })
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let mut known = Known { facts: [(host.clone(), facts)].into(), ..Known::default() };
         let at = |known: &Known| measured(known, &host, "probe-target").expect("known").probe.map(|probe| probe.at_ms);
         assert_eq!(at(&known), Some(1));
-        let outcome = v1::Outcome { kind: Some(v1::outcome::Kind::Probed(report(2))) };
+        let outcome = v1::Outcome { kind: Some(v1::outcome::Kind::Probed(Box::new(report(2)))) };
         known.outcomes.insert("probe-target".parse().expect("a step"), outcome);
         assert_eq!(at(&known), Some(2));
         assert!(measured(&Known::default(), &host, "probe-target").is_none());

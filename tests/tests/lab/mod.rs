@@ -46,6 +46,13 @@ host = "db-old"
 [target]
 host = "db-new"
 
+[probe]
+seconds = 1
+file    = "1MiB"
+
+[gates]
+block = []
+
 [cutover]
 max_outage = "2s"
 drain      = "50ms"
@@ -247,7 +254,17 @@ impl Life {
             agent_check: None,
             may_replace_data: true,
             guard_free_percent: 0,
-            postgres: None,
+            // In memory, where nothing can be probed: a move on fakes goes by what that comes to.
+            postgres: side.map(|_| flytt_agent::config::Postgres {
+                data_directory: "/dev/shm/flytt-lab".into(),
+                config_file: None,
+                bin: "/nonexistent".into(),
+                socket: "/nonexistent".into(),
+                port: 1,
+                log: None,
+                role: "postgres".into(),
+                database: "postgres".into(),
+            }),
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));
