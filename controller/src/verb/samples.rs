@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long)]
     history: bool,
     /// How far back: 90s, 30m, 2h, 7d.
-    #[arg(long, value_name = "TIME", default_value = "2h", value_parser = milliseconds, requires = "history")]
+    #[arg(long, default_value = "2h", value_parser = milliseconds, requires = "history")]
     since: u64,
     /// 1s, or 1m for the most of each minute, which reaches back a month [default: what suits the time].
     #[arg(long, value_parser = resolution, requires = "history")]

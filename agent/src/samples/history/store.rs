@@ -232,6 +232,17 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// As a bad block would: the next write finds a page that is none.
+    pub(super) fn break_tables(&self) {
+        self.connection.pragma_update(None, "writable_schema", true).unwrap();
+        self.connection.execute_batch("UPDATE sqlite_schema SET rootpage = 2000 WHERE name = 'seconds'").unwrap();
+        let version: i64 = self.connection.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap();
+        self.connection.pragma_update(None, "schema_version", version + 1).unwrap();
+    }
+}
+
 /// A minute is kept as three samples in a row.
 fn whole_minute(three: Vec<Sample>) -> Option<Sample> {
     let [most, p50, p99] = <[Sample; 3]>::try_from(three).ok()?;
