@@ -53,6 +53,8 @@ enum Command {
     Plan { file: PathBuf },
     /// What forbids or endangers this move; changes nothing.
     Check { file: PathBuf },
+    /// Measure what a host's storage sustains, in a file that leaves nothing behind.
+    Probe(verb::ProbeOptions),
     /// Check, copy and follow; ends ready to cut over. The source keeps serving.
     Start { file: PathBuf },
     /// Where a migration stands, by its journal and by its hosts.
@@ -128,6 +130,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         Command::Host(HostCommand::Remove { name }) => remove(&home, &name),
         Command::Plan { file } => verb::plan(&session()?, &file, view).await,
         Command::Check { file } => verb::check(&session()?, &file, view).await,
+        Command::Probe(options) => verb::probe(&session()?, options, view).await,
         Command::Start { file } => verb::start(&session()?, &file, view).await,
         Command::Status { migration } => verb::status(&session()?, migration.as_ref()).await,
         Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,

@@ -2,6 +2,7 @@
 
 mod cutover;
 mod end;
+mod probe;
 mod start;
 mod status;
 
@@ -27,6 +28,7 @@ use crate::{
 
 pub use cutover::cutover;
 pub use end::{finish, resume, rollback};
+pub use probe::{ProbeOptions, probe};
 pub use start::{check, plan, start};
 pub use status::status;
 
