@@ -118,7 +118,10 @@ mod tests {
         };
         let text = table(&"db-new".parse().expect("a name"), &report);
         assert!(text.starts_with("db-new: /srv/data lies on dm-1 on nvme0n1p2 on nvme0n1 (nvme, xfs)\n"), "{text}");
-        assert!(text.contains("\nrandwrite-4k-qd32") && text.contains("2.50") && text.ends_with("the host comes first"), "{text}");
+        assert!(
+            text.contains("\nrandwrite-4k-qd32") && text.contains("2.50") && text.ends_with("the host comes first"),
+            "{text}"
+        );
         let widths: Vec<usize> = text.lines().skip(3).take(3).map(|line| line.chars().count()).collect();
         assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "columns stand under each other: {text}");
     }
