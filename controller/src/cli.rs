@@ -58,6 +58,8 @@ enum Command {
         #[arg(long, value_name = "CODE")]
         accept: Vec<String>,
     },
+    /// Measure what a host's storage sustains, in a file that leaves nothing behind.
+    Probe(verb::ProbeOptions),
     /// Check, copy and follow; ends ready to cut over. The source keeps serving.
     Start {
         file: PathBuf,
@@ -150,6 +152,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
             let accepted = accept::parse(&accept)?;
             verb::check(&session()?, &file, accepted, view).await
         }
+        Command::Probe(options) => verb::probe(&session()?, options, view).await,
         Command::Start { file, accept } => {
             let accepted = accept::parse(&accept)?;
             verb::start(&session()?, &file, accepted, view).await

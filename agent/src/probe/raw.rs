@@ -111,13 +111,14 @@ fn nobodys(path: &Path, name: &str) -> Result<(), Failure> {
     Err(in_use(path, why))
 }
 
-/// Zeros at both ends, where the probe is going to write first, and in many places between.
+/// Zeros at both ends, in all that the probe is going to write over, and in many places of the rest.
 fn empty(ground: &Ground, whole: u64, name: &str) -> Result<(), Failure> {
     let mut buffer = Buffers::new(1, MIB as usize);
-    let ends = (0..ENDS / MIB + 1).map(|at| (at * MIB, MIB)).chain((0..ENDS / MIB).map(|at| (whole - ENDS + at * MIB, MIB)));
+    let ours = (0..(ground.base + ground.bytes) / MIB).map(|at| (at * MIB, MIB));
+    let end = (0..ENDS / MIB).map(|at| (whole - ENDS + at * MIB, MIB));
     let align = u64::from(ALIGN);
     let between = (1..PLACES).map(|at| (whole / PLACES * at / align * align, align));
-    for (offset, length) in ends.chain(between) {
+    for (offset, length) in ours.chain(end).chain(between) {
         let block = &mut buffer.block(0)[..length as usize];
         // A disk's end need not stand on our boundary.
         ground.file.read_exact_at(block, offset / 512 * 512).map_err(|error| denied(Path::new(name), &error))?;

@@ -47,6 +47,8 @@ struct Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         if self.under_way == 0 {
+            // A ring that is closed lets go of its file only some time later; the file's space should be back now.
+            let _ = self.ring.submitter().unregister_files();
             #[allow(unsafe_code, reason = "the buffers outlive the kernel's use of them, and not longer")]
             // SAFETY: dropped once, here, and not used afterwards. Nothing is under way that could write to them.
             unsafe {

@@ -2,6 +2,7 @@
 
 mod cutover;
 mod end;
+mod probe;
 mod samples;
 mod start;
 mod status;
@@ -28,6 +29,7 @@ use crate::{
 
 pub use cutover::cutover;
 pub use end::{finish, resume, rollback};
+pub use probe::{ProbeOptions, probe};
 pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};
 pub use status::status;
