@@ -58,7 +58,7 @@ impl Work {
 async fn watch(at: &At, gates: Option<&v1::Gates>, mut work: Work) -> Failure {
     let Some(gates) = gates else { return std::future::pending().await };
     let source = at.host.upstream_of(&at.migration).map(|(name, _)| name.to_string()).unwrap_or_default();
-    let mut machines = Machines::new(source, at.host.name.to_string(), gates.clone());
+    let mut machines = Machines::new(source, at.host.name.to_string(), *gates);
     let began = Instant::now();
     loop {
         tokio::time::sleep(EVERY).await;
