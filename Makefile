@@ -4,10 +4,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check bench bench-probe
 
 help: ## this text
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what is missing (as root on Debian; elsewhere say what is)
 	@packaging/setup.sh
@@ -30,3 +30,8 @@ check: setup ## formatting, lints, unit tests, dependencies
 bench: setup ## measure: one JSON line per comparison
 	cargo build --release --workspace --locked
 	target/release/flytt bench
+
+bench-probe: setup ## measure the I/O probe beside fio, in turn
+	packaging/setup.sh fio
+	cargo build --release --workspace --locked
+	target/release/flytt bench probe
