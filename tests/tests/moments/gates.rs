@@ -21,8 +21,8 @@ fn with_gates(scene: &Scene, name: &str, gates: &str) -> String {
 
 /// Level, sentence and remedy of the last finding with this code.
 fn found(ended: &Ended, code: &str) -> (String, String, String) {
-    let findings = ended.heard.iter().filter(|line| line["finding"]["code"] == code);
-    let Some(last) = findings.last() else { panic!("no {code}: {ended}") };
+    let mut findings = ended.heard.iter().filter(|line| line["finding"]["code"] == code);
+    let Some(last) = findings.next_back() else { panic!("no {code}: {ended}") };
     let text = |key: &str| last["finding"][key].as_str().unwrap().to_owned();
     (text("level"), text("sentence"), text("remedy"))
 }
