@@ -299,15 +299,37 @@ async fn the_router_dies_in_the_window() {
         scene.stage.proxy.process().kill_hard();
         let ended = cutover.end().await;
         println!("{moment:?}: exit {:?} {:?}", ended.code, ended.failures());
+        assert!(matches!(ended.code, Some(0 | 6)), "{moment:?}: {ended}");
         scene.recovered(&canary).await;
         let holder = scene.settle(&ended).await;
         match holder {
             Holder::Source => scene.carry_on().await,
-            Holder::Target if ended.code != Some(0) => drop(scene.must(&RESUME).await),
             Holder::Target => {}
         }
         scene.ends(canary, holder).await;
     }
+}
+
+/// The cutover cannot go on without it. The source serves before HAProxy is back, and then there is nothing to take back there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_restarts_in_the_window_does_not_need_a_person() {
+    let scene = Scene::set(2, FAST).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    for moment in [Ends("cut-hold-1"), Ends("cut-fence")] {
+        let mut cutover = scene.flytt(&CUTOVER);
+        cutover.comes_to(moment).await;
+        scene.stage.proxy.process().keep_down();
+        pause(1_500).await;
+        assert!(scene.accepts_writes(&scene.stage.source).await, "{moment:?}: the source waits for the router");
+        scene.stage.proxy.process().bring_back();
+        let ended = cutover.end().await;
+        assert_eq!((ended.code, ended.failures()), (Some(6), vec!["ROUTER_UNREACHABLE"]), "{moment:?}: {ended}");
+        scene.recovered(&canary).await;
+        scene.assert_holder(Holder::Source).await;
+        scene.carry_on().await;
+    }
+    scene.ends(canary, Holder::Source).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
