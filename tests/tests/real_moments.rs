@@ -50,6 +50,8 @@ async fn the_controller_dies_after_the_surrender() {
         // Without a person: the agents complete it between themselves.
         scene.recovered(&canary).await;
         scene.assert_holder(Holder::Target).await;
+        let said = std::fs::read_to_string(scene.agents().router.process.log()).unwrap();
+        assert!(!said.contains("nobody renewed the hold"), "the router waited for its lease\n{said}");
         scene.must(&RESUME).await;
         scene.ends(canary, Holder::Target).await;
     }
