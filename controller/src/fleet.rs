@@ -52,7 +52,7 @@ impl Observer {
         }
         let address = self.addresses.get(host).ok_or_else(|| {
             Failure::refused(
-                "UNKNOWN_HOST",
+                "HOST_UNKNOWN",
                 format!("there is no host {host}"),
                 "run `flytt host add` for it, or correct migration.toml",
             )
