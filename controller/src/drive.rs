@@ -131,7 +131,10 @@ impl Drive<'_> {
     /// The highest epoch that any agent has seen, and the highest of a controller.
     async fn epochs(&mut self) -> (Epoch, Epoch) {
         let (hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
-        let batons = futures::future::join_all(hosts.iter().map(|host| observer.baton(host, name))).await;
+        // One that does not answer at once refuses us itself, where somebody else is in charge: the others are not kept waiting.
+        let soon = Duration::from_secs(2);
+        let ask = async |host| tokio::time::timeout(soon, observer.baton(host, name)).await.unwrap_or_else(|_| Err(silent(host)));
+        let batons = futures::future::join_all(hosts.iter().map(ask)).await;
         let (mut seen, mut in_charge) = (Epoch::default(), Epoch::default());
         for baton in batons {
             match baton {
@@ -274,6 +277,10 @@ impl Drive<'_> {
         });
         Renewer(tasks.collect())
     }
+}
+
+fn silent(host: &HostName) -> Failure {
+    Failure::unknown("UNREACHABLE", format!("{host}: its agent does not answer"), "look at the host and its agent")
 }
 
 #[derive(Debug)]

@@ -158,6 +158,29 @@ async fn an_agent_is_away_for_longer_than_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_keeps_nobody_else_waiting() {
+    let scene = Scene::set(2, FAST).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    let mut cutover = scene.flytt(&CUTOVER);
+    cutover.comes_to(Ends("cut-catch-up")).await;
+    scene.agents().target.process.pause();
+    cutover.comes_to(Begins("cut-promote")).await;
+    cutover.interrupt();
+    // Its own steps come before and after these, and wait for it.
+    for step in ["cut-fence", "cut-hold-1"] {
+        cutover.until(step, |line| line["step"] == step && line["taking_back"] == true).await;
+    }
+    scene.recovered(&canary).await;
+    scene.agents().target.process.resume();
+    let ended = cutover.end().await;
+    assert_eq!(ended.code, Some(130), "{ended}");
+    scene.assert_holder(Holder::Source).await;
+    scene.carry_on().await;
+    scene.ends(canary, Holder::Source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operator_interrupts() {
     let scene = Scene::set(20, SLOW).await;
     let canary = scene.canary().await;
