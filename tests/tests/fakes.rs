@@ -31,6 +31,16 @@ async fn rollback_leaves_the_hosts_as_they_were() {
     lab.start(&Fuse::default()).await.expect("and it can begin again");
 }
 
+/// It asks the target four times a second whether it has opened; on record it is before its gate goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_waits_until_the_targets_gate_is_gone() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.world.lock().target_reloads_in = std::time::Duration::from_millis(700);
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    lab.holds(Side::Target, "moved").await;
+}
+
 /// How a story goes on after somebody died.
 #[derive(Clone, Copy, Debug)]
 enum Then {
