@@ -10,7 +10,10 @@ use flytt_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Change, File, RouteChange, Verb, block, data_dir};
+use super::{
+    Change, File, RouteChange, Verb, block, data_dir,
+    sysctl::{self, Kernel},
+};
 use crate::{
     engine::{Engine, Progress, Serving},
     router::Router,
@@ -21,6 +24,7 @@ use crate::{
 pub struct Hands {
     pub engine: Option<Arc<dyn Engine>>,
     pub router: Option<Arc<dyn Router>>,
+    pub kernel: Kernel,
     pub fuse: Fuse,
 }
 
@@ -47,6 +51,7 @@ impl Hands {
             }
             Change::Server(verb) => self.engine()?.tell(migration, verb).await?,
             Change::Route(route) => self.router()?.route(route).await?,
+            Change::Sysctl(it) => sysctl::apply(&self.kernel, it, &self.fuse)?,
         }
         self.fuse.point(|| format!("after {change}"))
     }
@@ -82,6 +87,7 @@ impl Hands {
                 let back = RouteChange { to: route.was, was: route.to, ..route.clone() };
                 self.router()?.route(&back).await?;
             }
+            Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
         }
         self.fuse.point(|| format!("after undo of {change}"))?;
         Ok(note)
@@ -157,7 +163,7 @@ fn write_file(file: &File, content: Option<&str>) -> io::Result<()> {
     }
 }
 
-fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
+pub(super) fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
     Failure::unknown(
         "DISK",
         format!("{}: {error}", path.display()),
