@@ -121,7 +121,13 @@ impl Goal {
                 }
                 setting(key, most.to_string())
             }
-            Goal::Word(key, word) => if now.value == *word { None } else { setting(key, (*word).to_owned()) },
+            Goal::Word(key, word) => {
+                if now.value == *word {
+                    None
+                } else {
+                    setting(key, (*word).to_owned())
+                }
+            }
             Goal::Dirty(ratio, bytes, limit) => {
                 let value = now.value.parse::<u64>().ok()?;
                 let percent = limit * 100 / memory.max(1);

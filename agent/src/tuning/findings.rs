@@ -150,7 +150,8 @@ pub(super) fn huge_pages(meminfo: &procfs::Meminfo) -> Option<v1::Finding> {
             Level::Warn,
             "NO_HUGE_PAGES",
             "no huge pages are set aside; a large buffer pool spends less time and memory on page tables with them".into(),
-            "set vm.nr_hugepages to what `postgres -C shared_memory_size_in_huge_pages` prints, before the server is started".into(),
+            "set vm.nr_hugepages to what `postgres -C shared_memory_size_in_huge_pages` prints, before the server is started"
+                .into(),
         )
     })
 }

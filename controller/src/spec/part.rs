@@ -7,8 +7,8 @@ use flytt_proto::name::HostName;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Router, RouterKind, Seed, Spec,
-    Transport, Tuning,
+    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Router, RouterKind, Seed,
+    Spec, Transport, Tuning,
     name::{AbsolutePath, ServerName},
     read::{Placed, Reader, Section},
 };

@@ -152,7 +152,8 @@ async fn end(drive: &mut Drive<'_>, settings: Settings) -> Result<Answer, Halt> 
     match drive.forward(Phase::Finish..=Phase::Finish).await {
         Ok(()) => {
             reached(drive, Milestone::Finished).await?;
-            let kept = if tuned { "; kernel settings that the move set stay, see /etc/sysctl.d/60-flytt.conf on the hosts" } else { "" };
+            let kept =
+                if tuned { "; kernel settings that the move set stay, see /etc/sysctl.d/60-flytt.conf on the hosts" } else { "" };
             Ok(answer(
                 format!("{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md{kept}"),
                 json!({ "migration": name, "finished": true, "tuning_kept": tuned }),

@@ -218,6 +218,15 @@ impl Lab {
     }
 }
 
+/// A deployment with these agents enrolled: each with its state directory and its address.
+pub(crate) fn found(home: &Path, agents: &[(&HostName, &Path, &str)]) {
+    let operator = Home::init(home, "lab".parse().expect("a name")).expect("founded");
+    for (name, state, address) in agents {
+        enrol(&operator, name, state);
+        operator.add(name, Known { address: (*address).to_owned(), key: name.to_string() }).expect("added");
+    }
+}
+
 fn enrol(home: &Home, host: &HostName, state: &Path) {
     let key = identity::generate_key().expect("a key");
     let request = rcgen::CertificateParams::default().serialize_request(&key).expect("signed").pem().expect("PEM");

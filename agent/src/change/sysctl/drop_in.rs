@@ -94,8 +94,7 @@ impl DropIn {
 
     /// Durable when it returns. Without lines there is no file. A rename replaces what has the name, and follows no link.
     pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let written =
-            if self.0.is_empty() { durable::remove(path) } else { durable::write(path, self.text().as_bytes(), 0o644) };
+        let written = if self.0.is_empty() { durable::remove(path) } else { durable::write(path, self.text().as_bytes(), 0o644) };
         written.map_err(|error| disk(path, &error))
     }
 }
