@@ -321,7 +321,7 @@ async fn a_real_agent_killed_at_any_moment_of_a_tuning_still_takes_it_back() {
     fs::create_dir(&etc).expect("made");
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
     let (host, address): (HostName, _) = (AGENTS[1].parse().expect("a name"), format!("127.0.0.1:{port}"));
-    lab::found(&home, &[(&host, &state, &address)]);
+    lab::found(&home, [(AGENTS[1], address.clone(), state.as_path())].into_iter());
     let config = place.path().join("agent.toml");
     let text = format!(
         "listen = \"{address}\"\nstate = \"{}\"\nruntime = \"{}\"\n[tuning]\ndrop_in = \"{}/60-flytt.conf\"\n",

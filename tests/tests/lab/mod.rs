@@ -109,15 +109,14 @@ impl Lab {
         let dir = tempfile::tempdir().expect("a directory");
         let kernels = ["db-old-kernel", "db-new-kernel"].map(|name| Kernel::new(dir.path().join(name)));
         let (home, world, stop) = (dir.path().join("home"), World::new(dir.path()), CancellationToken::new());
-        let operator = Home::init(&home, "lab".parse().expect("a name")).expect("founded");
-        let (mut agents, mut fuses) = (Vec::new(), Vec::new());
+        let (mut agents, mut fuses, mut bound) = (Vec::new(), Vec::new(), Vec::new());
         for name in AGENTS {
-            let host: HostName = name.parse().expect("a name");
-            let state = dir.path().join(format!("{name}-agent"));
-            enrol(&operator, &host, &state);
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("bound");
-            operator.add(&host, Known { address: address.to_string(), key: name.into() }).expect("added");
+            bound.push((name, listener, address, dir.path().join(format!("{name}-agent"))));
+        }
+        found(&home, bound.iter().map(|(name, _, address, state)| (*name, address.to_string(), state.as_path())));
+        for (name, listener, address, state) in bound {
             let fuse = Fuse::at(blow_at(name));
             fuses.push((name, fuse.clone()));
             let tuning = tuning(&kernels[usize::from(name == "db-new")]);
@@ -218,12 +217,13 @@ impl Lab {
     }
 }
 
-/// A deployment with these agents enrolled: each with its state directory and its address.
-pub(crate) fn found(home: &Path, agents: &[(&HostName, &Path, &str)]) {
+/// A deployment with these agents enrolled, each by name, address and state directory.
+pub(crate) fn found<'a>(home: &Path, agents: impl Iterator<Item = (&'a str, String, &'a Path)>) {
     let operator = Home::init(home, "lab".parse().expect("a name")).expect("founded");
-    for (name, state, address) in agents {
-        enrol(&operator, name, state);
-        operator.add(name, Known { address: (*address).to_owned(), key: name.to_string() }).expect("added");
+    for (name, address, state) in agents {
+        let host: HostName = name.parse().expect("a name");
+        enrol(&operator, &host, state);
+        operator.add(&host, Known { address, key: name.into() }).expect("added");
     }
 }
 
