@@ -26,6 +26,7 @@ look() {
     have openssl || missing+=(openssl)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || missing+=(ca-certificates)
     have ps || missing+=(procps)
+    have ip || missing+=(iproute2)
     { have setsid && have runuser; } || missing+=(util-linux)
 }
 

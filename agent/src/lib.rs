@@ -24,3 +24,4 @@ pub mod secret;
 pub mod serve;
 pub mod service;
 pub mod status;
+mod tuning;

@@ -64,8 +64,11 @@ pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observe
                 for change in &survey.changes {
                     view.show(Line::Would(change));
                 }
+                let found = survey.findings.into_iter().map(|finding| on_host(finding, &step.on));
                 if step.phase == Phase::Preflight {
-                    findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on)));
+                    findings.extend(found);
+                } else {
+                    found.for_each(|finding| view.show(Line::Finding(&finding)));
                 }
             }
             Err(failure) if step.phase == Phase::Preflight => findings.push(as_finding(&failure, &step.on)),

@@ -11,7 +11,10 @@ use flytt_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Change, File, RouteChange, RouteState, Verb, block, data_dir};
+use super::{
+    Change, File, RouteChange, RouteState, Verb, block, data_dir,
+    sysctl::{self, Kernel},
+};
 use crate::{
     engine::{Engine, Progress, Serving},
     router::Router,
@@ -22,6 +25,7 @@ use crate::{
 pub struct Hands {
     pub engine: Option<Arc<dyn Engine>>,
     pub router: Option<Arc<dyn Router>>,
+    pub kernel: Kernel,
     pub fuse: Fuse,
 }
 
@@ -48,6 +52,7 @@ impl Hands {
             }
             Change::Server(verb) => self.engine()?.tell(migration, verb).await?,
             Change::Route(route) => self.router()?.route(route).await?,
+            Change::Sysctl(it) => sysctl::apply(&self.kernel, it, &self.fuse)?,
         }
         self.fuse.point(|| format!("after {change}"))
     }
@@ -80,6 +85,7 @@ impl Hands {
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
             Change::Route(route) => self.undo_route(route).await?,
+            Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
         }
         self.fuse.point(|| format!("after undo of {change}"))?;
         Ok(note)
@@ -165,7 +171,7 @@ fn write_file(file: &File, content: Option<&str>) -> io::Result<()> {
     }
 }
 
-fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
+pub(super) fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
     Failure::unknown(
         "DISK",
         format!("{}: {error}", path.display()),

@@ -193,10 +193,11 @@ impl Agents {
     }
 }
 
+/// The kernel is this whole machine's: a demo leaves it alone.
 fn migration() -> String {
     format!(
         "name   = \"{MIGRATION}\"\nengine = \"postgres\"\n\n[source]\nhost = \"{SOURCE}\"\n\n[target]\nhost = \"{TARGET}\"\n\n\
-         [[router]]\nkind    = \"haproxy\"\nhost    = \"{ROUTER}\"\nbackend = \"{}\"\nsource  = \"{}\"\ntarget  = \"{}\"\n",
+         [tuning]\nkernel = \"off\"\n\n[[router]]\nkind    = \"haproxy\"\nhost    = \"{ROUTER}\"\nbackend = \"{}\"\nsource  = \"{}\"\ntarget  = \"{}\"\n",
         proxy::BACKEND,
         proxy::OLD,
         proxy::NEW,

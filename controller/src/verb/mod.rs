@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use cutover::cutover;
-pub use end::{finish, resume, rollback};
+pub use end::{Settings, finish, resume, rollback};
 pub use start::{check, plan, start};
 pub use status::status;
 

@@ -26,7 +26,7 @@ pub async fn check(session: &Session, path: &Path, view: &mut dyn View) -> Resul
     Ok(answer("nothing forbids this move; nothing was changed", json!({ "findings": findings.len(), "blocks": 0 })))
 }
 
-/// `flytt start`: check, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
+/// `flytt start`: check, tune, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
 pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let name = spec.name.clone();
@@ -60,7 +60,7 @@ pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Resul
 
 pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
-    match drive.forward(Phase::Seed..=Phase::Replicate).await {
+    match drive.forward(Phase::Tune..=Phase::Replicate).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
         // A copy that is whole is not thrown away because it cannot be followed at the moment.
@@ -69,7 +69,7 @@ pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
             .then(format!("flytt resume {name}"))),
         Err(stopped) => {
             drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
-            let left = drive.back(Phase::Seed..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
+            let left = drive.back(Phase::Tune..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
     }
