@@ -32,6 +32,7 @@ use crate::{
     link::Tunnel,
     peers::{Peers, silent},
     router::Router,
+    samples::Samples,
 };
 
 type End = oneshot::Sender<Result<v1::Outcome, Failure>>;
@@ -45,6 +46,7 @@ pub struct Host {
     pub ledger: Ledger,
     pub hands: Hands,
     pub leases: Leases,
+    pub samples: Samples,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
@@ -59,12 +61,15 @@ impl Host {
     pub async fn open(config: Config, credentials: Arc<Credentials>, hands: Hands) -> Result<Arc<Self>, Failure> {
         let name = credentials.identity().host.clone();
         let ledger = Ledger::open(&config.state.join("ledger.db"), hands.fuse.clone())?;
+        let data = config.postgres.as_ref().map(|postgres| postgres.data_directory.clone());
+        let samples = Samples::start(&config.state, data)?;
         let host = Arc::new(Self {
             name,
             config,
             ledger,
             hands,
             leases: Leases::default(),
+            samples,
             turn: tokio::sync::Mutex::default(),
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
@@ -396,6 +401,7 @@ impl Host {
     pub async fn close(&self) {
         self.ended.cancel();
         self.tunnels.lock().await.clear();
+        self.samples.end().await;
     }
 
     pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {

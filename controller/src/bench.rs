@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Seconds for which the agents are watched at rest; 0 = not at all.
     #[arg(long, default_value_t = 30)]
     rest: u64,
+    /// Seconds for which the agents are watched while each sends its samples; 0 = not at all.
+    #[arg(long, default_value_t = 0)]
+    samples: u64,
     /// Where the throw-away servers live.
     #[arg(long, default_value = "/tmp")]
     base: PathBuf,
@@ -51,7 +54,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     if options.cutovers > 0 {
         lines.push(cutovers(&options, &stop).await?);
     }
-    if options.seeds > 0 || options.rest > 0 {
+    if options.seeds > 0 || options.rest > 0 || options.samples > 0 {
         // What took minutes is not kept back until the rest is there, or fails.
         lines.drain(..).for_each(|line| show(&line, view));
         let scene = demo::Options { writers: 1, data_mib: options.seed_mib, seconds: 1, base: options.base.clone() };
@@ -74,7 +77,10 @@ async fn at_leisure(options: &Options, stage: &Stage, stop: &CancellationToken) 
     if options.rest > 0 {
         // Enrolment and the first checks are over by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        lines.extend(rest(stage, Duration::from_secs(options.rest)).await?);
+        lines.extend(watched(stage, Duration::from_secs(options.rest), "agent/rest").await);
+    }
+    if options.samples > 0 {
+        lines.extend(streaming(stage, Duration::from_secs(options.samples), stop).await?);
     }
     if options.seeds > 0 {
         lines.extend(Box::pin(seeds(options, stage, stop)).await?);
@@ -141,9 +147,36 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     ])
 }
 
+/// The same, while each agent sends its samples once a second.
+async fn streaming(stage: &Stage, length: Duration, stop: &CancellationToken) -> Result<Vec<Value>, Failure> {
+    let session = Session::open(&stage.home, stop.clone())?;
+    let mut streams = tokio::task::JoinSet::new();
+    for host in [stage::SOURCE, stage::TARGET, stage::ROUTER] {
+        let host = host.parse().expect("a literal of the right form");
+        let request = v1::SamplesRequest { live: true, ..v1::SamplesRequest::default() };
+        let mut samples = session.observer.samples(&host, request).await?;
+        // Connecting is over once the first is here.
+        samples.next().await?;
+        streams.spawn(async move {
+            let mut count = 0_u64;
+            while let Ok(Some(_)) = samples.next().await {
+                count += 1;
+            }
+            count
+        });
+    }
+    let lines = watched(stage, length, "samples/stream-1hz").await;
+    // A stream that ended has not been measured.
+    if let Some(Ok(count)) = streams.try_join_next() {
+        let sentence = format!("a stream of samples ended after {count}");
+        return Err(Failure::refused("UNREACHABLE", sentence, "look at the agents' logs"));
+    }
+    Ok(lines)
+}
+
 /// Memory and processor time of each agent while HAProxy checks it and nothing else happens; the largest counts.
-async fn rest(stage: &Stage, length: Duration) -> Result<Vec<Value>, Failure> {
-    let Some(agents) = &stage.agents else { return Ok(Vec::new()) };
+async fn watched(stage: &Stage, length: Duration, bench: &str) -> Vec<Value> {
+    let Some(agents) = &stage.agents else { return Vec::new() };
     let pids: Vec<u32> =
         [&agents.source, &agents.target, &agents.router].iter().filter_map(|agent| agent.process.pid()).collect();
     let before: Vec<u64> = pids.iter().map(|pid| cpu_ns(*pid)).collect();
@@ -155,14 +188,14 @@ async fn rest(stage: &Stage, length: Duration) -> Result<Vec<Value>, Failure> {
     };
     let cpu: Vec<f64> = pids.iter().zip(&before).map(percent).collect();
     let rss: Vec<f64> = pids.iter().map(|pid| round(rss_kib(*pid) as f64 / 1024.0, 1)).collect();
-    let line = |bench: &str, each: Vec<f64>, unit: &str| {
+    let line = |what: &str, each: Vec<f64>, unit: &str| {
         let worst = each.iter().copied().fold(0.0, f64::max);
         json!({
-            "bench": bench, "ours": worst, "peer": null, "ratio": null, "unit": unit, "runs": 1, "seconds": length.as_secs(),
+            "bench": format!("{bench}/{what}"), "ours": worst, "peer": null, "ratio": null, "unit": unit, "runs": 1, "seconds": length.as_secs(),
             "source_target_router": each,
         })
     };
-    Ok(vec![line("agent/rest/rss", rss, "MiB"), line("agent/rest/cpu", cpu, "% of a core")])
+    vec![line("rss", rss, "MiB"), line("cpu", cpu, "% of a core")]
 }
 
 /// Processor time of source's and target's agent so far.

@@ -70,6 +70,8 @@ enum Command {
         #[arg(long)]
         revert_tuning: bool,
     },
+    /// What a host's disks, processors, memory and network are doing, as `iostat -mx` would show it; until Ctrl-C.
+    Samples(verb::SamplesOptions),
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
     Demo(demo::Options),
     /// Measure on this machine: one JSON line per comparison.
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
     let json = arguments.json;
     let mut view: Box<dyn View> = if json { Box::new(Json) } else { Box::<Human>::default() };
     match runtime.block_on(run(arguments, view.as_mut())) {
+        Ok(answer) if answer.is_nothing() => Exit::Ok.into(),
         Ok(answer) => {
             view.show(Line::Answer { text: &answer.text, value: &answer.value });
             Exit::Ok.into()
@@ -120,7 +123,9 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Halt>> {
     let stop = CancellationToken::new();
-    tokio::spawn(interrupts(stop.clone()));
+    // Where nothing is under way, there is nothing to say of stopping it.
+    let only_looks = matches!(arguments.command, Command::Samples(_));
+    tokio::spawn(interrupts(stop.clone(), only_looks));
     let home = match arguments.home {
         Some(path) => path,
         None => home::default_path().map_err(Halt::from)?,
@@ -142,6 +147,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
             let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };
             verb::finish(&session()?, &migration, settings, view).await
         }
+        Command::Samples(options) => verb::samples(&session()?, &options, view).await,
         Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
         Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,
     };
@@ -209,7 +215,7 @@ fn remove(path: &Path, name: &HostName) -> Result<Answer, Halt> {
 }
 
 /// The first Ctrl-C asks to stop in order; what is under way is taken back (or finished, past the point of no return).
-async fn interrupts(stop: CancellationToken) {
+async fn interrupts(stop: CancellationToken, quiet: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
@@ -221,7 +227,9 @@ async fn interrupts(stop: CancellationToken) {
         }
         use std::io::Write as _;
         let text = if stop.is_cancelled() { "still at it: hosts are being left in order" } else { "stopping in order" };
-        let _ = writeln!(anstream::stderr(), "{text}");
+        if !quiet {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
         stop.cancel();
     }
 }

@@ -117,6 +117,15 @@ impl Observer {
         self.settle(host, call.await).await
     }
 
+    /// What the host is doing, live or from its history, as it comes.
+    pub async fn samples(&self, host: &HostName, request: v1::SamplesRequest) -> Result<Samples, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            within(ANSWER, client.samples(request)).await
+        };
+        Ok(Samples { host: host.clone(), stream: self.settle(host, call.await).await? })
+    }
+
     /// The newest sample of replication.
     pub async fn replication(&self, host: &HostName, migration: &Migration) -> Result<v1::ReplicationSample, Failure> {
         let call = async {
@@ -127,6 +136,22 @@ impl Observer {
             sample.ok_or_else(silent)
         };
         self.settle(host, call.await).await
+    }
+}
+
+/// Samples as they come.
+#[derive(Debug)]
+pub struct Samples {
+    host: HostName,
+    stream: tonic::Streaming<v1::Sample>,
+}
+
+impl Samples {
+    /// The next one; `None` = there is no more. Live ones come each second, so silence is a broken connection.
+    pub async fn next(&mut self) -> Result<Option<v1::Sample>, Failure> {
+        let next = tokio::time::timeout(ANSWER, self.stream.message()).await;
+        let next = next.map_err(|_| silent()).and_then(|next| Ok(next?));
+        next.map_err(|failure| Failure { sentence: format!("{}: {}", self.host, failure.sentence), ..failure })
     }
 }
 

@@ -15,6 +15,7 @@ mod hex;
 #[allow(
     missing_debug_implementations,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::wildcard_enum_match_arm,
     reason = "generated code"
 )]

@@ -26,6 +26,15 @@ pub use name::{BadText, ServerName, SystemId};
 
 use read::Reader;
 
+/// A duration as migration.toml has it (`2h`), in milliseconds; for options of the command line.
+///
+/// # Errors
+/// The units there are.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
+    let unit = quantity::Unit::Duration;
+    unit.parse(text).map_err(|_| format!("a number with its unit: {}", unit.units()))
+}
+
 /// No migration.toml comes near it; what is larger is another file.
 const MOST_BYTES: u64 = 256 * 1024;
 

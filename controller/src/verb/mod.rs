@@ -2,6 +2,7 @@
 
 mod cutover;
 mod end;
+mod samples;
 mod start;
 mod status;
 
@@ -27,6 +28,7 @@ use crate::{
 
 pub use cutover::cutover;
 pub use end::{Settings, finish, resume, rollback};
+pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};
 pub use status::status;
 
@@ -35,6 +37,17 @@ pub use status::status;
 pub struct Answer {
     pub text: String,
     pub value: Value,
+}
+
+impl Answer {
+    /// All was said while it was seen.
+    pub(super) fn nothing() -> Self {
+        Self { text: String::new(), value: Value::Null }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.value.is_null()
+    }
 }
 
 pub(super) fn answer(text: impl Into<String>, value: Value) -> Answer {

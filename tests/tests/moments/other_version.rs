@@ -21,6 +21,7 @@ fn unknown<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl v1::observe_server::Observe for Other {
     type ReplicationStream = Nothing<v1::ReplicationSample>;
+    type SamplesStream = Nothing<v1::Sample>;
 
     async fn facts(&self, _: Request<v1::FactsRequest>) -> Result<Response<v1::FactsReply>, Status> {
         Ok(Response::new(v1::FactsReply { protocol: PROTOCOL + 1, version: "9.9.9".into(), ..v1::FactsReply::default() }))
@@ -35,6 +36,10 @@ impl v1::observe_server::Observe for Other {
     }
 
     async fn replication(&self, _: Request<v1::ReplicationRequest>) -> Result<Response<Self::ReplicationStream>, Status> {
+        unknown()
+    }
+
+    async fn samples(&self, _: Request<v1::SamplesRequest>) -> Result<Response<Self::SamplesStream>, Status> {
         unknown()
     }
 }
