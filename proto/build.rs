@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("flytt.fds"), set.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".flytt.v1.Frame")
+        // Many times larger than every other outcome.
+        .boxed(".flytt.v1.Outcome.kind.probed")
         // Ledger, journal and `--json` keep and show these messages as JSON.
         .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
         // A field that came later is absent in older ones.

@@ -49,6 +49,8 @@ pub struct Host {
     pub samples: Samples,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// One probe at a time, until nothing is left of it.
+    pub(crate) probing: Arc<tokio::sync::Mutex<()>>,
     running: Mutex<HashMap<OperationId, (Running, Vec<End>)>>,
     tunnels: tokio::sync::Mutex<BTreeMap<Migration, Tunnel>>,
     peers: Arc<Peers>,
@@ -71,6 +73,7 @@ impl Host {
             leases: Leases::default(),
             samples,
             turn: tokio::sync::Mutex::default(),
+            probing: Arc::default(),
             running: Mutex::default(),
             tunnels: tokio::sync::Mutex::default(),
             credentials: credentials.clone(),
@@ -216,7 +219,7 @@ impl Host {
         self.upstream_of(migration).map(|(name, _)| name)
     }
 
-    fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
+    pub(crate) fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
         self.ledger.book().operations.iter().find_map(|(id, operation)| match &operation.action.kind {
             Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => {
                 crate::action::peer(tunnel.source.as_ref()).ok()
@@ -316,6 +319,20 @@ impl Host {
         let mut client = v1::peer_client::PeerClient::new(self.peers.channel(peer).await?);
         let ask = client.baton(v1::BatonRequest { migration: migration.to_string() });
         Ok(tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??.into_inner())
+    }
+
+    /// How the source of this move does, asked of its agent.
+    pub(crate) async fn ask_vitals(&self, migration: &Migration) -> Result<v1::Vitals, Failure> {
+        let peer = self.upstream_of(migration).ok_or_else(no_part)?;
+        let mut client = v1::peer_client::PeerClient::new(self.peers.channel(&peer).await?);
+        let ask = client.vitals(v1::VitalsRequest { migration: migration.to_string() });
+        let reply = tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??;
+        Ok(reply.into_inner())
+    }
+
+    /// The last minute of samples of this host, oldest first.
+    pub(crate) fn recent(&self) -> Vec<Arc<v1::Sample>> {
+        self.samples.recent()
     }
 
     // --- links

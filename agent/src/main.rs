@@ -3,7 +3,12 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use flytt_agent::{config::Config, join, run};
+use flytt_agent::{
+    config::Config,
+    join,
+    probe::{self, Ask, Job, Place},
+    run,
+};
 use flytt_proto::failure::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +32,20 @@ enum Command {
         /// Join a (new) deployment although this host has joined one.
         #[arg(long)]
         again: bool,
+    },
+    /// Measure the disk under a directory of this host, without agent or controller; one line of JSON.
+    #[command(hide = true)]
+    Probe {
+        directory: PathBuf,
+        /// Seconds of each job.
+        #[arg(long, default_value_t = 0)]
+        seconds: u32,
+        /// Bytes of the file [default: min(1 GiB, 5 % of what is free)].
+        #[arg(long, default_value_t = 0)]
+        bytes: u64,
+        /// As in randwrite-4k-qd32 [default: the usual ones].
+        #[arg(long = "job")]
+        jobs: Vec<Job>,
     },
 }
 
@@ -56,11 +75,11 @@ fn main() -> ExitCode {
 }
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::read(&arguments.config)?;
     let stop = CancellationToken::new();
     tokio::spawn(signals(stop.clone()));
+    let config = || Config::read(&arguments.config);
     match arguments.command {
-        Command::Run => run::run(config, stop).await?,
+        Command::Run => run::run(config()?, stop).await?,
         Command::Join { again } => {
             use std::io::Write as _;
             let show = |code: &flytt_proto::code::Code| {
@@ -68,8 +87,18 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
                 let _ = writeln!(anstream::stdout(), "code: {}", code.reveal());
                 let _ = anstream::stdout().flush();
             };
-            let identity = join::join(&config, join::LIFETIME, again, show).await?;
+            let identity = join::join(&config()?, join::LIFETIME, again, show).await?;
             tracing::info!("joined {} as {}", identity.deployment, identity.host);
+        }
+        Command::Probe { directory, seconds, bytes, jobs } => {
+            use std::io::Write as _;
+            let place = Place::Under { directory, state: None };
+            let ask = Ask { place, file_bytes: bytes, seconds, jobs, serving: None, gently: false };
+            let report = tokio::select! {
+                report = probe::run(ask, (), |_| {}) => report?,
+                () = stop.cancelled() => return Ok(()),
+            };
+            writeln!(anstream::stdout(), "{}", serde_json::to_string(&report)?)?;
         }
     }
     Ok(())

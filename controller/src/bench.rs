@@ -2,6 +2,7 @@
 //! rest. One JSON line per comparison; the measuring itself is the demo's, the canary's and the kernel's.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -65,7 +66,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     }
     let value = lines.pop().unwrap_or_default();
     lines.iter().for_each(|line| show(line, view));
-    Ok(Answer { text: value.to_string(), value })
+    Ok(verb::answer(value.to_string(), value))
 }
 
 fn show(line: &Value, view: &mut dyn View) {
@@ -120,7 +121,7 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     let mut used = Vec::new();
     for _ in 0..options.seeds {
         let before = agents_cpu(stage);
-        verb::start(&session, &file, &mut Silent).await?;
+        verb::start(&session, &file, BTreeSet::new(), &mut Silent).await?;
         used.push((agents_cpu(stage) - before).as_secs_f64());
         let v1::outcome::Seeded { bytes, elapsed_ms, copy_ms } = demo::seeded(&session, &name)?;
         verb::rollback(&session, &name, &mut Silent).await?;

@@ -3,12 +3,14 @@
 mod back;
 
 use std::{
+    collections::BTreeSet,
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
 use flytt_proto::{
     failure::{Effect, Failure},
+    gate::Gate,
     name::{Epoch, HostName, step},
     v1,
 };
@@ -65,23 +67,29 @@ pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observe
                     view.show(Line::Would(change));
                 }
                 let found = survey.findings.into_iter().map(|finding| on_host(finding, &step.on));
-                if step.phase == Phase::Preflight {
+                if step.phase.looks() {
                     findings.extend(found);
                 } else {
                     found.for_each(|finding| view.show(Line::Finding(&finding)));
                 }
             }
-            Err(failure) if step.phase == Phase::Preflight => findings.push(as_finding(&failure, &step.on)),
+            Err(failure) if step.phase.looks() => findings.push(as_finding(&failure, &step.on)),
             Err(_) => view.show(Line::Note("what exactly depends on an earlier step")),
         }
     }
     findings
 }
 
-/// Preflight alone.
-pub async fn check(spec: &Spec, plan: &Plan, known: &Known, observer: &Observer) -> Vec<v1::Finding> {
+/// The findings of these phases, which only look.
+pub async fn check(
+    spec: &Spec,
+    plan: &Plan,
+    known: &Known,
+    observer: &Observer,
+    phases: RangeInclusive<Phase>,
+) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
-    for step in plan.steps.iter().filter(|step| step.phase == Phase::Preflight) {
+    for step in plan.steps.iter().filter(|step| phases.contains(&step.phase) && step.phase.looks()) {
         let Some(action) = step.action(spec, known) else { continue };
         match observer.survey(&step.on, &spec.name, action).await {
             Ok(survey) => findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on))),
@@ -192,23 +200,27 @@ impl Drive<'_> {
                 "run `flytt rollback`",
             ))
         })?;
-        if step.phase == Phase::Preflight {
+        self.journal.write(Event::Began { step: step.id.clone() }).await.map_err(Stopped::Journal)?;
+        if step.phase.looks() {
             return self.look(step, action).await;
         }
-        self.journal.write(Event::Began { step: step.id.clone() }).await.map_err(Stopped::Journal)?;
         let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
-        let view = &mut *self.view;
-        let mut on = |kind| view.show(Line::Event { step, kind: &kind });
+        let (view, mut found) = (&mut *self.view, Vec::new());
+        let mut on = |kind| {
+            view.show(Line::Event { step, kind: &kind });
+            if let v1::event::Kind::Finding(finding) = kind {
+                found.push(on_host(finding, &step.on));
+            }
+        };
         let apply = fleet.apply(&step.on, &id, epoch, &action, limit, &mut on);
         let result = if step.reversal == Reversal::PointOfNoReturn {
             // Once asked for, its answer is waited for: what it came to decides which way we go.
-            apply.await
+            Some(apply.await)
         } else {
-            tokio::select! {
-                result = apply => result,
-                () = stop.cancelled() => return Err(Stopped::Interrupted),
-            }
+            stop.run_until_cancelled(apply).await
         };
+        self.found(step, found).await?;
+        let Some(result) = result else { return Err(Stopped::Interrupted) };
         match result {
             Ok(done) => {
                 let outcome = done.outcome.unwrap_or_default();
@@ -226,16 +238,52 @@ impl Drive<'_> {
         }
     }
 
-    /// A preflight step: its findings decide whether anything begins.
+    /// A step that only looks: its findings decide whether it goes on.
     async fn look(&mut self, step: &Step, action: v1::Action) -> Result<(), Stopped> {
-        let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
-        let survey = self.fleet.observer.survey(&step.on, &self.spec.name, action).await.map_err(failed)?;
+        let began = Instant::now();
+        let survey = match self.fleet.observer.survey(&step.on, &self.spec.name, action).await {
+            Ok(survey) => survey,
+            Err(failure) => {
+                let event = Event::Failed { step: step.id.clone(), failure: failure.clone() };
+                self.journal.write(event).await.map_err(Stopped::Journal)?;
+                return Err(Stopped::Failed { step: step.id.to_string(), failure });
+            }
+        };
         let findings: Vec<_> = survey.findings.into_iter().map(|finding| on_host(finding, &step.on)).collect();
         for finding in &findings {
             self.view.show(Line::Finding(finding));
         }
+        self.found(step, findings.clone()).await?;
         let blocks: Vec<_> = findings.into_iter().filter(|finding| finding.level() == v1::finding::Level::Block).collect();
+        let event = match blocks.first() {
+            None => {
+                let elapsed_us = began.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+                Event::Done { step: step.id.clone(), outcome: v1::Outcome::default(), elapsed_us }
+            }
+            Some(first) => Event::Failed {
+                step: step.id.clone(),
+                failure: Failure::refused(&first.code, first.sentence.clone(), first.remedy.clone()),
+            },
+        };
+        self.journal.write(event).await.map_err(Stopped::Journal)?;
         if blocks.is_empty() { Ok(()) } else { Err(Stopped::Blocked(blocks)) }
+    }
+
+    async fn found(&mut self, step: &Step, findings: Vec<v1::Finding>) -> Result<(), Stopped> {
+        if findings.is_empty() {
+            return Ok(());
+        }
+        self.journal.write(Event::Found { step: step.id.clone(), findings }).await.map_err(Stopped::Journal)
+    }
+
+    /// The operator goes on although these gates may not hold: on record before anything is done by it.
+    pub async fn accept(&mut self, gates: &BTreeSet<Gate>) -> Result<(), Failure> {
+        let new: Vec<Gate> = gates.difference(&self.journal.status.accepted).copied().collect();
+        if !new.is_empty() {
+            self.journal.write(Event::Accepted { gates: new }).await?;
+            self.known.accepted.clone_from(&self.journal.status.accepted);
+        }
+        Ok(())
     }
 
     /// Whether the source has surrendered. Not to know is an answer, and stops us.

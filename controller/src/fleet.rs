@@ -236,6 +236,33 @@ impl Operator {
         self.observer.settle(host, result).await
     }
 
+    /// Has the host's storage measured, and calls `on` with each event. Dropping the future ends the probe on the host.
+    pub async fn probe(
+        &self,
+        host: &HostName,
+        request: v1::ProbeRequest,
+        on: &mut (dyn FnMut(v1::event::Kind) + Send),
+    ) -> Result<v1::ProbeReport, Failure> {
+        let call = async {
+            let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
+            let mut events = client.probe(request).await?.into_inner();
+            let done = read(&mut events, on).await?;
+            match done.outcome.and_then(|outcome| outcome.kind) {
+                Some(v1::outcome::Kind::Probed(report)) => Ok(*report),
+                _ => Err(silent()),
+            }
+        };
+        // Whatever became of the connection, a probe changes nothing.
+        let unharmed = |failure: Failure| match failure.code.as_str() {
+            "UNREACHABLE" | "STOPPED" => {
+                let remedy = "look at the host and its agent, then probe again".to_owned();
+                Failure { remedy, ..failure }.with_effect(flytt_proto::failure::Effect::None)
+            }
+            _ => failure,
+        };
+        self.observer.settle(host, call.await).await.map_err(unharmed)
+    }
+
     pub async fn renew(&self, host: &HostName, migration: &Migration, epoch: Epoch) -> Result<(), Failure> {
         let call = async {
             let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);

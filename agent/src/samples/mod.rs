@@ -14,6 +14,7 @@ mod snapshot;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -53,6 +54,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Recent {
     samples: Vec<Arc<v1::Sample>>,
+    /// The last minute, whatever of it the disk has.
+    last: VecDeque<Arc<v1::Sample>>,
     /// Batches handed to the history so far.
     handed: u64,
     /// Up to the last of them; over what came since.
@@ -94,6 +97,11 @@ impl Samples {
     /// Each second's sample from now on. A receiver that falls behind loses the oldest.
     pub fn live(&self) -> broadcast::Receiver<Arc<v1::Sample>> {
         self.shared.live.subscribe()
+    }
+
+    /// The last minute, oldest first. From memory.
+    pub fn recent(&self) -> Vec<Arc<v1::Sample>> {
+        self.shared.recent.lock().expect("no panic while held").last.iter().cloned().collect()
     }
 
     /// The most that the data directory's device was seen to do, in a month at most. From memory.
@@ -237,6 +245,10 @@ impl Sampler {
         }
         self.take_up(&mut recent);
         recent.samples.push(sample.clone());
+        recent.last.push_back(sample.clone());
+        if recent.last.len() > MINUTE {
+            recent.last.pop_front();
+        }
         // Nobody may be listening.
         let _ = self.shared.live.send(sample);
         recent.samples.len() >= MINUTE

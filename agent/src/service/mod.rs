@@ -43,6 +43,8 @@ fn stream(feed: Feed) -> Streamed<v1::Event> {
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => break (&mut end).await,
                 },
                 result = &mut end => break result,
+                // Whoever asked has gone: what ends with that learns it at once.
+                () = sender.closed() => return,
                 _ = beat.tick() => v1::Event { kind: Some(v1::event::Kind::Beat(v1::event::Beat {})) },
             };
             if sender.send(Ok(event)).await.is_err() {

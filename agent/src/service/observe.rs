@@ -62,6 +62,7 @@ impl v1::observe_server::Observe for Observe {
         }
         reply.peak = host.samples.peak();
         reply.storage = host.samples.storage();
+        reply.probe = crate::probe::last(&host.config.state);
         if let Some(router) = &host.hands.router {
             reply.router = router.name().into();
             reply.entrance = router.entrance().into();

@@ -17,8 +17,8 @@ impl v1::operate_server::Operate for Operate {
     type UndoStream = Streamed<v1::Event>;
     type ProbeStream = Streamed<v1::Event>;
 
-    async fn probe(&self, _request: Request<v1::ProbeRequest>) -> Result<Response<Self::ProbeStream>, Status> {
-        Err(Status::unimplemented("probe"))
+    async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<Self::ProbeStream>, Status> {
+        Ok(Response::new(stream(action::probe::start(&self.0, request.into_inner())?)))
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<Self::ApplyStream>, Status> {

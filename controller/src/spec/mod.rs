@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use flytt_proto::name::{HostName, Migration};
+use flytt_proto::{
+    gate::Gate,
+    name::{HostName, Migration},
+};
 use toml::de::DeTable;
 
+mod bare;
 mod key;
 mod mistake;
 mod name;
@@ -51,6 +55,7 @@ pub struct Spec {
     pub tuning: Tuning,
     pub seed: Seed,
     pub gates: Gates,
+    pub probe: Probe,
     pub cutover: Cutover,
     /// At least one.
     pub routers: Vec<Router>,
@@ -120,11 +125,27 @@ pub enum Checkpoint {
     Fast,
 }
 
-/// How far behind the target may be before the fence.
+/// What must hold of the machines before and while data is moved, and of the lag before the fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gates {
     pub lag: Duration,
     pub lag_bytes: u64,
+    /// The target's random-write IOPS over the source's peak, in thousandths.
+    pub iops_headroom: u64,
+    /// What a write may wait on a device that is busy all the time.
+    pub await_limit: Duration,
+    /// In thousandths of a percent.
+    pub steal: u64,
+    /// The others warn.
+    pub block: Vec<Gate>,
+}
+
+/// How the storage is probed; `None` is as the agents usually do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Of each job.
+    pub seconds: Option<u32>,
+    pub file_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,6 +70,7 @@ impl Human {
                     print(&format!("    {DIM}{}{DIM:#}", describe(progress)));
                 }
             }
+            Kind::Finding(finding) => self.finding(finding),
             Kind::Beat(_) | Kind::Done(_) | Kind::Failed(_) => {}
         }
     }
@@ -77,18 +78,22 @@ impl Human {
     fn finding(&self, finding: &v1::Finding) {
         let (style, level) = match finding.level() {
             Level::Block => (RED, "block"),
-            Level::Warn => (YELLOW, "warn "),
-            Level::Ok | Level::Unspecified => (GREEN, "ok   "),
+            Level::Accepted => (YELLOW, "accepted"),
+            Level::Warn => (YELLOW, "warn"),
+            Level::Ok | Level::Unspecified => (GREEN, "ok"),
         };
+        let remedy = if finding.remedy.is_empty() || finding.level() == Level::Ok {
+            String::new()
+        } else {
+            format!(" {DIM}→ {}{DIM:#}", safe(&finding.remedy))
+        };
+        // One line each, so that they can be searched and counted.
         print(&format!(
-            "  {style}{level}{style:#} {:<10} {} {DIM}[{}]{DIM:#}",
+            "  {style}{level:<8}{style:#} {:<10} {:<20} {}{remedy}",
             safe(&finding.host),
-            safe(&finding.sentence),
-            safe(&finding.code)
+            safe(&finding.code),
+            safe(&finding.sentence)
         ));
-        if !finding.remedy.is_empty() && finding.level() != Level::Ok {
-            print(&format!("        {DIM}→ {}{DIM:#}", safe(&finding.remedy)));
-        }
     }
 }
 

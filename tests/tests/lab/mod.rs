@@ -8,6 +8,7 @@ pub(crate) mod kernel;
 pub(crate) mod world;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -46,6 +47,13 @@ engine = "postgres"
 host = "db-old"
 [target]
 host = "db-new"
+
+[probe]
+seconds = 1
+file    = "1MiB"
+
+[gates]
+block = []
 
 [cutover]
 max_outage = "2s"
@@ -138,7 +146,7 @@ impl Lab {
     }
 
     pub(crate) async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::start(&self.session(fuse.clone()), &self.spec, &mut Seen::default()).await
+        verb::start(&self.session(fuse.clone()), &self.spec, BTreeSet::new(), &mut Seen::default()).await
     }
 
     pub(crate) async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
@@ -270,7 +278,17 @@ impl Life {
             may_replace_data: true,
             guard_free_percent: 0,
             tuning: self.tuning.clone(),
-            postgres: None,
+            // In memory, where nothing can be probed: a move on fakes goes by what that comes to.
+            postgres: side.map(|_| flytt_agent::config::Postgres {
+                data_directory: "/dev/shm/flytt-lab".into(),
+                config_file: None,
+                bin: "/nonexistent".into(),
+                socket: "/nonexistent".into(),
+                port: 1,
+                log: None,
+                role: "postgres".into(),
+                database: "postgres".into(),
+            }),
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));
