@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-samples
+.PHONY: help setup demo test check bench bench-samples bench-probe
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,3 +34,8 @@ bench: setup ## measure: one JSON line per comparison
 bench-samples: setup ## measure what agents cost while each streams its samples: JSON lines
 	cargo build --release --workspace --locked
 	target/release/flytt bench --cutovers 0 --seeds 0 --rest 0 --seed-mib 50 --samples 60
+
+bench-probe: setup ## measure the I/O probe beside fio, in turn
+	packaging/setup.sh fio
+	cargo build --release --workspace --locked
+	target/release/flytt bench probe

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to what flytt is built with and tested against: a C compiler, PostgreSQL, HAProxy, a few common tools. As root on
 # Debian or Ubuntu it installs what is missing, from the distribution alone; elsewhere it says what is missing. It starts no
-# service. Where all is there, it says nothing.
+# service. Where all is there, it says nothing. Its arguments are programs that are wanted, too.
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin"
 
@@ -31,6 +31,14 @@ look() {
     have fio || missing+=(fio)
     { have losetup && have mkfs.ext4; } || missing+=(mount e2fsprogs)
     { have setsid && have runuser; } || missing+=(util-linux)
+    # Disks of their own for the tests.
+    { have mount && have losetup; } || missing+=(mount)
+    have mkfs.ext4 || missing+=(e2fsprogs)
+    { have mkfs.xfs && have xfs_io; } || missing+=(xfsprogs)
+    have perl || missing+=(perl-base)
+    # What a target of make needs beyond that, by the name of program and package.
+    local more
+    for more in "$@"; do have "$more" || missing+=("$more"); done
 }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -56,12 +64,12 @@ install() {
     "${apt[@]}" install -y --no-install-recommends "$@" >&2
 }
 
-look
+look "$@"
 if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && have apt-get; then
     say "installing ${missing[*]}"
     install "${missing[@]}"
     hash -r
-    look
+    look "$@"
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     say "missing: ${missing[*]} (Debian's names)"

@@ -58,13 +58,13 @@ impl Work {
 async fn watch(at: &At, gates: Option<&v1::Gates>, mut work: Work) -> Failure {
     let Some(gates) = gates else { return std::future::pending().await };
     let source = at.host.upstream_of(&at.migration).map(|(name, _)| name.to_string()).unwrap_or_default();
-    let mut machines = Machines::new(source, at.host.name.to_string(), gates.clone());
+    let readings = || at.host.recent().iter().map(|sample| Reading::from(&**sample)).collect::<Vec<_>>();
+    let mut machines = Machines::new(source, at.host.name.to_string(), *gates, &readings());
     let began = Instant::now();
     loop {
         tokio::time::sleep(EVERY).await;
         let vitals = at.host.ask_vitals(&at.migration).await.ok();
-        let here: Vec<Reading> = at.host.recent().iter().map(|sample| Reading::from(&**sample)).collect();
-        let mut found = machines.look(&here, vitals.as_ref());
+        let mut found = machines.look(readings(), vitals.as_ref());
         found.extend(work.look(at, began.elapsed().as_secs_f64(), &machines, vitals.as_ref()).await);
         for finding in found {
             let end = (finding.level() == Level::Block)
@@ -86,18 +86,27 @@ struct Machines {
     storage: Storage,
     here: Steal,
     there: Steal,
+    /// The end of the last reading before the watch began: what was before, as the probe, is not the work's doing.
+    began_ms: i64,
 }
 
 impl Machines {
-    fn new(source: String, target: String, gates: v1::Gates) -> Self {
-        Self { source, target, gates, storage: Storage::default(), here: Steal::default(), there: Steal::default() }
+    fn new(source: String, target: String, gates: v1::Gates, before: &[Reading]) -> Self {
+        let began_ms = before.last().map_or(i64::MIN, |reading| reading.at_ms);
+        let (here, there) = (Steal::default(), Steal::default());
+        Self { source, target, gates, storage: Storage::default(), here, there, began_ms }
     }
 
-    fn look(&mut self, here: &[Reading], source: Option<&v1::Vitals>) -> Vec<Finding> {
+    fn look(&mut self, mut here: Vec<Reading>, source: Option<&v1::Vitals>) -> Vec<Finding> {
+        // A clock that was set back must not make us blind: then nothing of before is left to be seen.
+        if here.first().is_some_and(|oldest| oldest.at_ms > self.began_ms) || here.iter().all(|it| it.at_ms < self.began_ms) {
+            self.began_ms = i64::MIN;
+        }
+        here.retain(|reading| reading.at_ms > self.began_ms);
         let there: Vec<Reading> = source.and_then(reading).into_iter().collect();
         [
-            self.storage.look(here, &self.target, &self.gates),
-            self.here.look(here, &self.target, &self.gates),
+            self.storage.look(&here, &self.target, &self.gates),
+            self.here.look(&here, &self.target, &self.gates),
             self.there.look(&there, &self.source, &self.gates),
         ]
         .into_iter()
@@ -150,8 +159,8 @@ mod tests {
 
     /// Host, code and level of all that is said, with the second at which it is.
     fn said(here: impl Fn(i64) -> Reading, there: impl Fn(i64) -> Option<v1::Vitals>) -> Vec<(i64, String, String, Level)> {
-        let mut machines = Machines::new("db-old".into(), "db-new".into(), gates());
-        let look = |second| machines.look(&[here(second - 1), here(second)], there(second).as_ref());
+        let mut machines = Machines::new("db-old".into(), "db-new".into(), gates(), &[]);
+        let look = |second| machines.look(vec![here(second - 1), here(second)], there(second).as_ref());
         let all = (1..120).flat_map({
             let mut look = look;
             move |second| look(second).into_iter().map(move |finding| (second, finding)).collect::<Vec<_>>()
@@ -169,6 +178,23 @@ mod tests {
         assert_eq!(target, [(9, "db-new".into(), "GATE_STEAL".into(), Level::Warn)]);
         let source = said(quiet, |second| Some(there(second, 30.0)));
         assert_eq!(source, [(10, "db-old".into(), "GATE_STEAL".into(), Level::Warn)]);
+    }
+
+    #[test]
+    fn what_was_before_the_work_is_not_its_doing() {
+        // The probe has just kept the disk busy for half a minute.
+        let before: Vec<Reading> = (0..30).map(|second| here(second, 100.0, 0.0)).collect();
+        let mut machines = Machines::new("db-old".into(), "db-new".into(), gates(), &before);
+        let mut ring = before;
+        for second in 30..60 {
+            ring.push(here(second, 10.0, 0.0));
+            assert_eq!(machines.look(ring.clone(), None), [], "at {second}");
+        }
+        let said = (60..90).find(|second| {
+            ring.push(here(*second, 100.0, 0.0));
+            !machines.look(ring.clone(), None).is_empty()
+        });
+        assert_eq!(said, Some(69));
     }
 
     #[test]

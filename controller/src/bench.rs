@@ -1,6 +1,8 @@
 //! `flytt bench`: what `make bench` runs. Demos in a row for the window, seeds in turn with plain `pg_basebackup`, agents at
 //! rest. One JSON line per comparison; the measuring itself is the demo's, the canary's and the kernel's.
 
+mod probe;
+
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -40,6 +42,14 @@ pub(crate) struct Options {
     /// Where the throw-away servers live.
     #[arg(long, default_value = "/tmp")]
     base: PathBuf,
+    #[command(subcommand)]
+    only: Option<Only>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Only {
+    /// The probe beside fio.
+    Probe(probe::ProbeOptions),
 }
 
 /// What the moves and seeds themselves say is not for here.
@@ -51,6 +61,9 @@ impl View for Silent {
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
+    if let Some(Only::Probe(options)) = options.only {
+        return probe::run(options, &stop, view).await;
+    }
     let mut lines = Vec::new();
     if options.cutovers > 0 {
         lines.push(cutovers(&options, &stop).await?);

@@ -140,7 +140,7 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Finish(it) => Box::new(it),
         Kind::Tune(it) => Box::new(it),
         Kind::Probe(it) => Box::new(it),
-        Kind::Judge(it) => Box::new(it),
+        Kind::Judge(it) => it,
     })
 }
 

@@ -34,7 +34,7 @@ const ALL: &[Look] = &[missing::look, iops::look, commit::look];
 /// What the measurements come to, before anything is moved.
 pub(crate) fn judge(judge: &v1::Judge) -> Vec<v1::Finding> {
     let (source, target) = (judge.source.clone().unwrap_or_default(), judge.target.clone().unwrap_or_default());
-    let gates = judge.gates.clone().unwrap_or_default();
+    let gates = judge.gates.unwrap_or_default();
     let sides = Sides { source: &source, target: &target, gates: &gates };
     ALL.iter().flat_map(|look| look(&sides)).collect()
 }

@@ -15,11 +15,11 @@ pub(super) fn probe(spec: &Spec, _: &Known, step: &Step) -> Option<Kind> {
 }
 
 pub(super) fn judge(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
-    Some(Kind::Judge(v1::Judge {
+    Some(Kind::Judge(Box::new(v1::Judge {
         gates: Some(gates(spec, known)),
         source: Some(measured(known, &spec.source, "probe-source")?),
         target: Some(measured(known, &spec.target, "probe-target")?),
-    }))
+    })))
 }
 
 /// The thresholds, and what becomes of each gate. What the operator accepted does not block any more, and is shown as accepted.

@@ -2,6 +2,7 @@
 //! machine and all gone with the [`Stage`]. It sets the scene; the move itself is played by the same commands as anywhere.
 
 mod agent;
+mod disk;
 mod memory;
 mod place;
 mod ports;
@@ -23,6 +24,7 @@ use flytt_proto::failure::{Effect, Failure};
 use self::ports::free_ports;
 pub use self::{
     agent::{Agent, agent_beside_us},
+    disk::Disk,
     place::{Place, clear_stale},
     programs::Programs,
     proxy::{Proxy, Upstream},

@@ -39,7 +39,7 @@ impl Programs {
     }
 }
 
-fn missing(package: &str, path: &Path) -> Failure {
+pub(super) fn missing(package: &str, path: &Path) -> Failure {
     Failure::refused(
         "PROGRAM_MISSING",
         format!("the stage needs {}, which is not installed", path.display()),

@@ -3,10 +3,12 @@
 
 mod bad_input;
 pub(crate) mod flytt;
+mod gates;
 pub(crate) mod left;
 mod other_version;
 mod secrets;
 pub(crate) mod shell;
+pub(crate) mod slow;
 pub(crate) mod stalled;
 mod ways;
 

@@ -1,0 +1,131 @@
+//! `flytt bench probe`: the probe's own worth. The same jobs by fio and by us, in turn, on one file system, and the medians.
+
+use std::{path::PathBuf, time::Duration};
+
+use flytt_proto::failure::Failure;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{median, round, show};
+use crate::{demo, halt::Halt, stage::Disk, verb::Answer, view::View};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProbeOptions {
+    /// Runs of each job and kind.
+    #[arg(long, default_value_t = 7)]
+    runs: usize,
+    /// Of each run.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+    /// The directory whose disk is measured.
+    #[arg(long, default_value = "/tmp")]
+    base: PathBuf,
+}
+
+/// Our job, and the same in fio's words. Buffers and file are registered in both, and both pick blocks without keeping a map.
+const JOBS: [(&str, &[&str]); 4] = [
+    ("randwrite-4k-qd1", &["--rw=randwrite", "--bs=4k", "--iodepth=1", "--norandommap", "--fixedbufs", "--registerfiles"]),
+    ("randwrite-4k-qd8", &["--rw=randwrite", "--bs=4k", "--iodepth=8", "--norandommap", "--fixedbufs", "--registerfiles"]),
+    ("randwrite-4k-qd32", &["--rw=randwrite", "--bs=4k", "--iodepth=32", "--norandommap", "--fixedbufs", "--registerfiles"]),
+    ("commit-8k", &["--rw=write", "--bs=8k", "--iodepth=1", "--fdatasync=1", "--fixedbufs", "--registerfiles"]),
+];
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    iops: f64,
+    p99_us: f64,
+    cpu_us: f64,
+}
+
+pub(crate) async fn run(options: ProbeOptions, stop: &CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
+    let disk = demo::unless_stopped(stop, Disk::new(&options.base, options.mib << 20)).await??;
+    let mut lines = Vec::new();
+    for (job, words) in JOBS {
+        let measured = demo::unless_stopped(stop, in_turn(&options, &disk, job, words)).await??;
+        let of_job = compared(job, &measured);
+        of_job.iter().for_each(|line| show(line, view));
+        lines.extend(of_job);
+    }
+    let value = json!({ "bench": "probe", "lines": lines.len() });
+    Ok(crate::verb::answer(value.to_string(), value))
+}
+
+/// Pairs of (ours, fio's); who begins changes with each.
+async fn in_turn(options: &ProbeOptions, disk: &Disk, job: &str, words: &[&str]) -> Result<Vec<(Run, Run)>, Failure> {
+    let time = Duration::from_secs(options.seconds);
+    let mut pairs = Vec::new();
+    for turn in 0..options.runs {
+        let (ours, peer);
+        if turn % 2 == 0 {
+            ours = disk.probe(job, time).await?;
+            peer = disk.fio(words, time).await?;
+        } else {
+            peer = disk.fio(words, time).await?;
+            ours = disk.probe(job, time).await?;
+        }
+        pairs.push((of_probe(&ours), of_fio(&peer)));
+    }
+    Ok(pairs)
+}
+
+fn of_probe(result: &Value) -> Run {
+    let number = |key: &str| result[key].as_f64().unwrap_or_default();
+    Run { iops: number("iops"), p99_us: number("p99_us"), cpu_us: number("cpu_us_per_io") }
+}
+
+/// fio measures a write and the `fdatasync` after it apart. A commit is both; since nearly all of it is the latter, its 99th
+/// percentile is taken as that of the `fdatasync` plus an average write.
+fn of_fio(job: &Value) -> Run {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let (write, sync) = (&job["write"], &job["sync"]["lat_ns"]);
+    let p99_ns = match number(&sync["N"]) {
+        0.0 => number(&write["clat_ns"]["percentile"]["99.000000"]),
+        _ => number(&sync["percentile"]["99.000000"]) + number(&write["clat_ns"]["mean"]),
+    };
+    let cpu_us = (number(&job["usr_cpu"]) + number(&job["sys_cpu"])) / 100.0 * number(&job["job_runtime"]) * 1e3;
+    Run { iops: number(&write["iops"]), p99_us: p99_ns / 1e3, cpu_us: cpu_us / number(&write["total_ios"]).max(1.0) }
+}
+
+fn compared(job: &str, pairs: &[(Run, Run)]) -> Vec<Value> {
+    let line = |what: &str, unit: &str, of: fn(&Run) -> f64| {
+        let ours = pairs.iter().map(|(ours, _)| of(ours)).collect::<Vec<_>>();
+        let peer = pairs.iter().map(|(_, peer)| of(peer)).collect::<Vec<_>>();
+        // Of each pair by itself, too: what the machine did meanwhile touched both.
+        let ratios = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer.max(1e-9) * 1e3).collect();
+        let (ours, peer) = (median(ours), median(peer));
+        json!({
+            "bench": format!("probe/{job}/{what}"), "ours": ours, "peer": peer, "ratio": round(ours / peer.max(1e-9), 3),
+            "unit": unit, "runs": pairs.len(), "median_of_ratios": round(median(ratios) / 1e3, 3), "peer_is": "fio",
+        })
+    };
+    vec![line("iops", "1/s", |run| run.iops), line("p99", "us", |run| run.p99_us), line("cpu-per-io", "us", |run| run.cpu_us)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fios_figures_are_read() {
+        let job = json!({
+            "usr_cpu": 10.0, "sys_cpu": 30.0, "job_runtime": 5000,
+            "write": { "iops": 4000.0, "total_ios": 20_000, "clat_ns": { "mean": 200_000.0, "percentile": { "99.000000": 900_000 } } },
+            "sync": { "lat_ns": { "N": 0 } },
+        });
+        assert_eq!(of_fio(&job), Run { iops: 4000.0, p99_us: 900.0, cpu_us: 100.0 });
+        let mut commits = job;
+        commits["sync"]["lat_ns"] = json!({ "N": 20_000, "percentile": { "99.000000": 3_000_000 } });
+        assert_eq!(of_fio(&commits).p99_us, 3200.0);
+    }
+
+    #[test]
+    fn medians_are_compared_and_each_pair_by_itself() {
+        let run = |iops| Run { iops, p99_us: 10.0, cpu_us: 1.0 };
+        let lines = compared("commit-8k", &[(run(100.0), run(50.0)), (run(300.0), run(100.0)), (run(200.0), run(100.0))]);
+        assert_eq!((&lines[0]["bench"], &lines[0]["ratio"]), (&json!("probe/commit-8k/iops"), &json!(2.0)));
+        assert_eq!((&lines[0]["median_of_ratios"], &lines[2]["ratio"]), (&json!(2.0), &json!(1.0)));
+    }
+}

@@ -1,0 +1,77 @@
+//! Two programs that measure one disk: the agent's probe, and fio. Each does one job in a directory of its own, with a file of
+//! the same size that was written once from end to end. What the figures mean is for whoever asked.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use flytt_proto::failure::Failure;
+use serde_json::Value;
+
+use super::{agent_beside_us, place::Place, programs, spawn::Program};
+
+const FIO: &str = "/usr/bin/fio";
+/// Beyond the job's own time.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A directory with fio's file in it; gone with this value.
+#[derive(Debug)]
+pub struct Disk {
+    directory: PathBuf,
+    agent: PathBuf,
+    bytes: u64,
+    place: Place,
+}
+
+impl Disk {
+    /// Below `base`, with files of `bytes`.
+    ///
+    /// # Errors
+    /// `PROGRAM_MISSING`, `STAGE_…`.
+    pub async fn new(base: &Path, bytes: u64) -> Result<Self, Failure> {
+        if !Path::new(FIO).is_file() {
+            return Err(programs::missing("fio", Path::new(FIO)));
+        }
+        let place = Place::new(base)?;
+        let directory = place.directory("disk", 0o700, Some(place.account()))?;
+        let agent = place.executable(&agent_beside_us()?, "flytt-agent")?;
+        let disk = Self { directory, agent, bytes, place };
+        disk.run_fio(&["--rw=write", "--bs=1m", "--iodepth=4", "--end_fsync=1"], Duration::ZERO).await?;
+        Ok(disk)
+    }
+
+    /// What our probe says of one job, as its report has it.
+    pub async fn probe(&self, job: &str, time: Duration) -> Result<Value, Failure> {
+        let (seconds, bytes) = (time.as_secs().to_string(), self.bytes.to_string());
+        let directory = self.directory.display().to_string();
+        let arguments = ["probe", &directory, "--seconds", &seconds, "--bytes", &bytes, "--job", job];
+        let said = self.run(&self.agent, &arguments, time).await?;
+        let report: Value = serde_json::from_str(&said).unwrap_or_default();
+        Ok(report["results"][0].clone())
+    }
+
+    /// What fio says of one job, as `jobs[0]` of its JSON.
+    pub async fn fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
+        let time_based = [format!("--runtime={}", time.as_secs()), "--time_based".to_owned(), "--overwrite=1".to_owned()];
+        let arguments: Vec<&str> = job.iter().copied().chain(time_based.iter().map(String::as_str)).collect();
+        self.run_fio(&arguments, time).await
+    }
+
+    async fn run_fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
+        let file = format!("--filename={}/fio", self.directory.display());
+        let size = format!("--size={}", self.bytes);
+        let fixed = ["--name=bench", &file, &size, "--direct=1", "--ioengine=io_uring", "--output-format=json", "--randrepeat=0"];
+        let arguments: Vec<&str> = fixed.iter().chain(job).copied().collect();
+        let said = self.run(Path::new(FIO), &arguments, time).await?;
+        // Its notes stand before the JSON.
+        let whole: Value = said.find('{').and_then(|at| serde_json::from_str(&said[at..]).ok()).unwrap_or_default();
+        Ok(whole["jobs"][0].clone())
+    }
+
+    async fn run(&self, program: &Path, arguments: &[&str], time: Duration) -> Result<String, Failure> {
+        let arguments = arguments.iter().map(Into::into).collect();
+        let (account, stage) = (self.place.account().clone(), self.place.path().to_owned());
+        Program { path: program.to_owned(), arguments, account, stage }.run("", time + LIMIT).await
+    }
+}
