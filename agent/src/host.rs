@@ -308,16 +308,17 @@ impl Host {
         });
     }
 
+    /// Whether the gate is gone and a durable write went through: on record as open, it may still be gated.
+    pub(crate) fn has_opened(&self, migration: &Migration) -> bool {
+        let opening = self.ledger.operation(&self.id(migration, OPEN));
+        opening.is_some_and(|operation| matches!(operation.state, State::Done(_)))
+    }
+
     /// Where the baton stands on another agent.
-    pub(crate) async fn ask_baton(
-        &self,
-        migration: &Migration,
-        peer: &(HostName, String),
-    ) -> Result<v1::baton_state::Phase, Failure> {
+    pub(crate) async fn ask_baton(&self, migration: &Migration, peer: &(HostName, String)) -> Result<v1::BatonState, Failure> {
         let mut client = v1::peer_client::PeerClient::new(self.peers.channel(peer).await?);
         let ask = client.baton(v1::BatonRequest { migration: migration.to_string() });
-        let reply = tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??;
-        Ok(reply.into_inner().phase())
+        Ok(tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??.into_inner())
     }
 
     /// How the source of this move does, asked of its agent.

@@ -28,4 +28,5 @@ pub mod secret;
 pub mod serve;
 pub mod service;
 pub mod status;
+mod tuning;
 mod watch;

@@ -131,8 +131,11 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     let file = demo::migration_file(stage)?;
     stage.source.admit_base_backup(SLOT).await?;
     let (mut copied, mut verified, mut plain): (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
+    let mut used = Vec::new();
     for _ in 0..options.seeds {
+        let before = agents_cpu(stage);
         verb::start(&session, &file, BTreeSet::new(), &mut Silent).await?;
+        used.push((agents_cpu(stage) - before).as_secs_f64());
         let v1::outcome::Seeded { bytes, elapsed_ms, copy_ms } = demo::seeded(&session, &name)?;
         verb::rollback(&session, &name, &mut Silent).await?;
         copied.push(demo::mib_s(bytes, copy_ms));
@@ -140,11 +143,12 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
         let took = stage.source.base_backup(SLOT).await?;
         plain.push(demo::mib_s(bytes, took.as_millis().try_into().unwrap_or(u64::MAX)));
     }
+    let cpu = round(median(used) / f64::from(options.seed_mib) * 1024.0, 2);
     let (peer, runs) = (median(plain), options.seeds);
     let line = |bench: &str, ours: f64, note: &str| {
         json!({
             "bench": bench, "ours": ours, "peer": peer, "ratio": round(ours / peer, 3), "unit": "MiB/s", "runs": runs,
-            "data_mib": options.seed_mib, "note": note,
+            "data_mib": options.seed_mib, "agents_cpu_s_per_gib": cpu, "note": note,
         })
     };
     Ok(vec![
@@ -206,6 +210,12 @@ async fn watched(stage: &Stage, length: Duration, bench: &str) -> Vec<Value> {
         })
     };
     vec![line("rss", rss, "MiB"), line("cpu", cpu, "% of a core")]
+}
+
+/// Processor time of source's and target's agent so far.
+fn agents_cpu(stage: &Stage) -> Duration {
+    let agents = stage.agents.iter().flat_map(|agents| [&agents.source, &agents.target]);
+    Duration::from_nanos(agents.filter_map(|agent| agent.process.pid()).map(cpu_ns).sum())
 }
 
 /// proc(5): `VmRSS` in `status`.

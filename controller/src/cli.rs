@@ -76,7 +76,12 @@ enum Command {
     /// Before the point of no return: undo everything.
     Rollback { migration: Migration },
     /// After the move: remove everything that flytt left on any host.
-    Finish { migration: Migration },
+    Finish {
+        migration: Migration,
+        /// Kernel settings, too; without this they stay as the move set them.
+        #[arg(long)]
+        revert_tuning: bool,
+    },
     /// What a host's disks, processors, memory and network are doing, as `iostat -mx` would show it; until Ctrl-C.
     Samples(verb::SamplesOptions),
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
@@ -161,7 +166,10 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,
         Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
-        Command::Finish { migration } => verb::finish(&session()?, &migration, view).await,
+        Command::Finish { migration, revert_tuning } => {
+            let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };
+            verb::finish(&session()?, &migration, settings, view).await
+        }
         Command::Samples(options) => verb::samples(&session()?, &options, view).await,
         Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
         Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,

@@ -145,7 +145,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
         Some(StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone) | None => None,
     });
     let steps = steps.collect();
-    verb::finish(&session, &name, view).await?;
+    verb::finish(&session, &name, verb::Settings::Keep, view).await?;
     Ok(Measured { record, verification, steps, seeded })
 }
 

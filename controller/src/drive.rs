@@ -1,5 +1,7 @@
 //! Three loops over the plan: `preview` looks, `forward` does, `back` takes back. No choices are made here but when to stop.
 
+mod back;
+
 use std::{
     collections::BTreeSet,
     ops::RangeInclusive,
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{Observer, Operator},
-    journal::{Event, Journal},
+    journal::{Event, Journal, StepState},
     plan::{Known, Phase, Plan, Reversal, Step},
     spec::Spec,
     view::{Line, View},
@@ -64,8 +66,11 @@ pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observe
                 for change in &survey.changes {
                     view.show(Line::Would(change));
                 }
+                let found = survey.findings.into_iter().map(|finding| on_host(finding, &step.on));
                 if step.phase.looks() {
-                    findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on)));
+                    findings.extend(found);
+                } else {
+                    found.for_each(|finding| view.show(Line::Finding(&finding)));
                 }
             }
             Err(failure) if step.phase.looks() => findings.push(as_finding(&failure, &step.on)),
@@ -137,7 +142,10 @@ impl Drive<'_> {
     /// The highest epoch that any agent has seen, and the highest of a controller.
     async fn epochs(&mut self) -> (Epoch, Epoch) {
         let (hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
-        let batons = futures::future::join_all(hosts.iter().map(|host| observer.baton(host, name))).await;
+        // One that does not answer at once refuses us itself, where somebody else is in charge: the others are not kept waiting.
+        let soon = Duration::from_secs(2);
+        let ask = async |host| tokio::time::timeout(soon, observer.baton(host, name)).await.unwrap_or_else(|_| Err(silent(host)));
+        let batons = futures::future::join_all(hosts.iter().map(ask)).await;
         let (mut seen, mut in_charge) = (Epoch::default(), Epoch::default());
         for baton in batons {
             match baton {
@@ -278,41 +286,6 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// Takes back, last first, every step of these phases that may have had an effect. One that cannot be taken back now
-    /// does not keep the others from it. Returns what is left. The caller has made sure that nothing has surrendered.
-    pub async fn back(&mut self, phases: RangeInclusive<Phase>) -> Result<Vec<(String, Failure)>, Failure> {
-        let mut left = Vec::new();
-        let steps: Vec<Step> = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).rev().cloned().collect();
-        for step in &steps {
-            left.extend(self.back_one(step).await?);
-        }
-        Ok(left)
-    }
-
-    /// One step taken back, if there is anything to take back.
-    pub async fn back_one(&mut self, step: &Step) -> Result<Option<(String, Failure)>, Failure> {
-        if !self.journal.status.is_open(&step.id) {
-            return Ok(None);
-        }
-        self.journal.write(Event::Undoing { step: step.id.clone() }).await?;
-        if step.reversal != Reversal::NothingToUndo {
-            self.view.show(Line::Back { step });
-            let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
-            let view = &mut *self.view;
-            let mut on = |kind| view.show(Line::Event { step, kind: &kind });
-            // In the window an agent that is away must not keep the others waiting: its own lease takes care of it.
-            let limit = if step.phase == Phase::Cutover { Duration::from_secs(5) } else { Duration::from_secs(120) };
-            if let Err(failure) = fleet.undo(&step.on, &id, epoch, limit, &mut on).await {
-                self.view.show(Line::Failed { step, failure: &failure });
-                self.journal.write(Event::Failed { step: step.id.clone(), failure: failure.clone() }).await?;
-                return Ok(Some((step.id.to_string(), failure)));
-            }
-        }
-        self.known.outcomes.remove(&step.id);
-        self.journal.write(Event::Undone { step: step.id.clone() }).await?;
-        Ok(None)
-    }
-
     /// Whether the source has surrendered. Not to know is an answer, and stops us.
     pub async fn surrendered(&self) -> Result<bool, Failure> {
         use v1::baton_state::Phase;
@@ -355,6 +328,10 @@ impl Drive<'_> {
         });
         Renewer(tasks.collect())
     }
+}
+
+fn silent(host: &HostName) -> Failure {
+    Failure::unknown("UNREACHABLE", format!("{host}: its agent does not answer"), "look at the host and its agent")
 }
 
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use flytt_proto::{
     v1::{self, action::Kind},
 };
 
-use crate::spec::{Checkpoint, Router, Spec, Transport};
+use crate::spec::{Checkpoint, Kernel, Router, Spec, Transport};
 
 use Part::{EveryRouter, Source, Target};
-use Phase::{Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed};
+use Phase::{Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
 use measure::{gates, judge, probe};
 
@@ -28,6 +28,8 @@ const MOVE: &[Row] = &[
     //   id               phase      on           reversal         limit        what                                        action
     row("check",          Preflight, Target,      NothingToUndo,   secs(60),    "is this move possible?",                   check),
     row("check-router",   Preflight, EveryRouter, NothingToUndo,   secs(60),    "can this router hold connections?",        hold),
+    row("tune-source",    Tune,      Source,      Undo,            secs(60),    "kernel settings for the path",             tune),
+    row("tune-target",    Tune,      Target,      Undo,            secs(60),    "kernel settings for path and load",        tune),
     row("probe-source",   Probe,     Source,      NothingToUndo,   secs(900),   "what does a commit wait here? gently",     probe),
     row("probe-target",   Probe,     Target,      NothingToUndo,   secs(7_200), "what does its storage sustain?",           probe),
     row("gates",          Gates,     Target,      NothingToUndo,   secs(60),    "are both machines fit for it?",            judge),
@@ -60,6 +62,8 @@ const MOVE: &[Row] = &[
 pub enum Phase {
     /// Looks only.
     Preflight,
+    /// Kernel settings; stays when a cutover is taken back.
+    Tune,
     /// Measures the storage; nothing stays of it but its report.
     Probe,
     /// Looks only: judges what was measured, before a byte is moved.
@@ -179,7 +183,8 @@ pub struct Plan {
 /// Source to target.
 pub fn move_over(spec: &Spec) -> Plan {
     let mut steps = Vec::new();
-    for row in MOVE {
+    let tunes = spec.tuning.kernel == Kernel::Auto;
+    for row in MOVE.iter().filter(|row| row.phase != Tune || tunes) {
         let step = |on: &HostName, router: Option<usize>, role| Step {
             id: id(row.id, router),
             phase: row.phase,
@@ -307,6 +312,12 @@ fn check(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
 /// Empty when no cluster may be replaced.
 fn replaced(spec: &Spec) -> String {
     spec.replace_system.map(|system| system.to_string()).unwrap_or_default()
+}
+
+/// The other end of the path is the other database host.
+fn tune(spec: &Spec, known: &Known, step: &Step) -> Option<Kind> {
+    let other = if step.role == v1::Role::Source { &spec.target } else { &spec.source };
+    Some(Kind::Tune(v1::Tune { role: step.role.into(), peer: Some(known.peer(other)?) }))
 }
 
 fn credential(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {

@@ -38,6 +38,7 @@ impl v1::peer_server::Peer for Peer {
                 reply.position = baton.position().map(|position| position.to_string()).unwrap_or_default();
                 reply.lease_ms = self.0.leases.remaining_ms(&migration);
                 reply.artefact = self.0.sign_newest(&migration).ok();
+                reply.proven = baton.phase() == Wire::Open && self.0.has_opened(&migration);
                 baton.phase()
             }
         };

@@ -84,6 +84,7 @@ const fn duration(least: &'static str, most: &'static str) -> Form {
 
 const ENGINE: Form = Word { built: &["postgres"], planned: &["mysql", "mariadb"] };
 const TRANSPORT: Form = Word { built: &["tunnel", "direct"], planned: &[] };
+const KERNEL: Form = Word { built: &["auto", "off"], planned: &[] };
 const METHOD: Form = Word { built: &["physical"], planned: &["dump", "cold"] };
 // The bounds are those of pg_basebackup's --max-rate (PostgreSQL manual, pg_basebackup).
 const MAX_RATE: Form = Limit { unit: Unit::Rate, least: "32KiB/s", most: "1GiB/s" };
@@ -102,6 +103,7 @@ pub(super) const KEYS: &[Key] = &[
     key("source", "host", Host, Required("\"db-old\"")),
     key("target", "host", Host, Required("\"db-new\"")),
     key("target", "replace", System, Optional("\"7438912345678901234\"")),
+    key("tuning", "kernel", KERNEL, Default("\"auto\"")),
     key("seed", "method", METHOD, Default("\"physical\"")),
     key("seed", "jobs", Only, Default("\"auto\"")),
     key("seed", "compress", Only, Default("\"none\"")),
@@ -134,6 +136,7 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("source", false),
     ("target", false),
+    ("tuning", false),
     ("seed", false),
     ("gates", false),
     ("probe", false),

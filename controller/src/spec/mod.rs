@@ -52,6 +52,7 @@ pub struct Spec {
     pub target: HostName,
     /// The cluster on the target that may be replaced, by system identifier.
     pub replace_system: Option<SystemId>,
+    pub tuning: Tuning,
     pub seed: Seed,
     pub gates: Gates,
     pub probe: Probe,
@@ -74,6 +75,20 @@ pub enum Transport {
     Tunnel,
     /// To the source's own port, with the server's TLS.
     Direct,
+}
+
+/// What a move may do to the database hosts' kernel settings. What each host allows stands in its own agent.toml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    pub kernel: Kernel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// What the hosts' memory and the path between them ask for.
+    Auto,
+    /// Left alone.
+    Off,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

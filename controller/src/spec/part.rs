@@ -7,8 +7,8 @@ use flytt_proto::{gate::Gate, name::HostName};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Method, MistakeCode, Probe, Router, RouterKind, Seed,
-    Spec, Transport,
+    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Probe, Router, RouterKind,
+    Seed, Spec, Transport, Tuning,
     name::{AbsolutePath, ServerName},
     read::{Placed, Reader, Section},
 };
@@ -32,6 +32,8 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
         reader.push(MistakeCode::SpecConflict, target.span(), sentence, "name two different hosts");
     }
 
+    let section = reader.table(&root, "tuning");
+    let kernel = reader.choice(&section, "kernel", &[("auto", Kernel::Auto), ("off", Kernel::Off)]);
     let section = reader.table(&root, "seed");
     let seed = seed(reader, &section);
     let section = reader.table(&root, "gates");
@@ -51,6 +53,7 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
         source: source?.into_inner(),
         target: target?.into_inner(),
         replace_system,
+        tuning: Tuning { kernel: kernel? },
         seed: seed?,
         gates: gates?,
         probe,

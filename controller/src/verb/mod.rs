@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use cutover::cutover;
-pub use end::{finish, resume, rollback};
+pub use end::{Settings, finish, resume, rollback};
 pub use probe::{ProbeOptions, probe};
 pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};

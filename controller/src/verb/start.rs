@@ -40,7 +40,7 @@ pub async fn check(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
     Ok(Answer { text: summary, value, exit })
 }
 
-/// `flytt start`: check, probe, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
+/// `flytt start`: check, tune, probe, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
 pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let name = spec.name.clone();
@@ -78,7 +78,7 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
 
 pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
-    match drive.forward(Phase::Probe..=Phase::Replicate).await {
+    match drive.forward(Phase::Tune..=Phase::Replicate).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
         // A copy that is whole is not thrown away because it cannot be followed at the moment.
@@ -87,7 +87,7 @@ pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
             .then(format!("flytt resume {name}"))),
         Err(stopped) => {
             drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
-            let left = drive.back(Phase::Probe..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
+            let left = drive.back(Phase::Tune..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
     }

@@ -261,7 +261,7 @@ fn insert(
     let row = kept::encode(batch.samples.iter().map(AsRef::as_ref));
     transaction
         .prepare_cached("INSERT INTO seconds (from_ms, to_ms, seconds, samples) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![from_ms, to_ms, minute.seconds, row])?;
+        .insert(params![from_ms, to_ms, minute.seconds, row])?;
     seconds.add(minute.seconds, row.len());
 
     let row = kept::encode([Some(minute), minute.p50.as_deref(), minute.p99.as_deref()].into_iter().flatten());
@@ -279,7 +279,7 @@ fn insert(
              read_iops, write_mb_s, flush_await_ms, write_await_ms, samples) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
-        .execute(params![
+        .insert(params![
             from_ms,
             to_ms,
             minute.seconds,

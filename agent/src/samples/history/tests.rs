@@ -178,7 +178,8 @@ fn what_does_not_read_is_set_aside() {
         (2..pages).for_each(|page| file.write_all_at(&[0xff; 64], page * 4096).unwrap());
     };
     let directory = |path: &Path| fs::create_dir(path).unwrap();
-    let ways: [(&str, &dyn Fn(&Path), bool); 5] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let ways: [(&str, Make<'_>, bool); 5] = [
         ("garbage", &garbage, true),
         ("another program's", &foreign, true),
         ("a newer form", &newer, true),
