@@ -112,6 +112,7 @@ mod tests {
         // Noise around the threshold: raised once, not over while more than three of fifteen are bad.
         assert_eq!(rises(|second| second % 3 != 0 || second % 2 == 0, 600).len(), 1);
         assert_eq!(rises(|second| second < 20 || second % 2 == 0, 600).len(), 1);
+        assert_eq!(rises(|second| second * 7_919 % 101 < 66, 600).len(), 1, "two thirds of the seconds, at random");
         // Over, and then again: twice.
         assert_eq!(rises(|second| !(20..60).contains(&second), 100), [9, 69]);
     }
