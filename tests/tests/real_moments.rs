@@ -402,3 +402,68 @@ async fn what_happens_on_the_source_after_the_final_position_changes_nothing() {
     pause(100).await;
     scene.ends(canary, Holder::Target).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_of_a_host_gives_way_to_whoever_comes() {
+    let scene = Scene::set(10, FAST).await;
+    let (target, long) = (flytt::stage::TARGET, ["--seconds", "50", "--job", "randwrite-4k-qd8"]);
+    let probe = |more: &[&str]| scene.flytt(&[&["probe", target, "--size", "32MiB"], more].concat());
+    let measures = |line: &serde_json::Value| line["note"].as_str().is_some_and(|text| text.starts_with("randwrite-4k-qd8"));
+
+    let ended = probe(&["--seconds", "1"]).end().await;
+    assert_eq!(ended.code, Some(0), "{ended}\n{}", scene.logs());
+    let report = &ended.answer()["report"];
+    assert_eq!((report["results"].as_array().map(Vec::len), &report["stopped"]), (Some(6), &"".into()), "{ended}");
+
+    // One at a time; and the first one goes on.
+    let mut first = probe(&long);
+    first.until("it measures", measures).await;
+    let ended = probe(&long).end().await;
+    assert_eq!((ended.code, ended.failures()), (Some(5), vec!["PROBE_RUNNING"]), "{ended}");
+    first.until("it measures still", measures).await;
+
+    // Ctrl-C ends it on the host, too: soon there is room for another.
+    first.interrupt();
+    assert_eq!(first.end().await.code, Some(130));
+    let mut next = probe(&long);
+    next.until("it measures", measures).await;
+
+    // A controller that dies is nobody who listens.
+    next.kill_hard().await;
+    let mut next = probe(&long);
+    next.until("it measures", measures).await;
+
+    // A move comes first.
+    scene.following().await;
+    let ended = next.end().await;
+    assert_eq!((ended.code, ended.failures()), (Some(5), vec!["PROBE_GIVES_WAY"]), "{ended}");
+    scene.must(&ROLLBACK).await;
+    scene.assert_nothing_left(Holder::Source).await;
+
+    // A mistake is told before anything is measured.
+    for (more, code) in [
+        (&["--job", "randwrite"][..], "PROBE_JOB"),
+        (&["--device", "/dev/null", "--again", "/dev/zero"], "RAW_NAMED_ONCE"),
+        (&["--device", "/dev/null", "--again", "/dev/null"], "RAW_NOT_A_DISK"),
+    ] {
+        let ended = probe(more).end().await;
+        assert_eq!((ended.code, ended.failures()), (Some(5), vec![code]), "{ended}");
+    }
+    scene.stage.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_of_the_serving_source_goes_easy() {
+    let scene = Scene::set(10, FAST).await;
+    let canary = scene.canary().await;
+    let asked = ["probe", flytt::stage::SOURCE, "--size", "32MiB", "--seconds", "2", "--job", "commit-8k"];
+    let ended = scene.flytt(&asked).end().await;
+    assert_eq!(ended.code, Some(0), "{ended}\n{}", scene.logs());
+    // Beside an application that writes as fast as it can it may well end early, and says so.
+    let report = &ended.answer()["report"];
+    let has_measured = report["results"][0]["operations"].as_u64().is_some_and(|operations| operations > 0);
+    assert!(has_measured || report["stopped"].as_str().is_some_and(|why| why.starts_with("the host comes first")), "{ended}");
+    scene.recovered(&canary).await;
+    scene.assert_nothing_lost(canary, Holder::Source).await;
+    scene.stage.tear_down().await;
+}

@@ -1,13 +1,18 @@
 //! Kernel settings for real: a whole move of the Lab whose target is this machine's own kernel, or a network namespace of
 //! the test's own; and a real agent that is killed in the middle. Needs root; every value is restored, whatever happens.
 
-#![allow(clippy::disallowed_methods, reason = "a test starts the agent, kills it, and prepares the kernel")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test starts the agent, kills it, prepares the kernel, and says what it saw"
+)]
 
 #[allow(dead_code, reason = "each test uses a part of the Lab")]
 mod lab;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -258,7 +263,7 @@ async fn in_namespace() {
     let tuning = |kernel: &lab::kernel::Kernel| Tuning { keep: keep.clone(), ..this_machine(kernel) };
     let lab = Lab::tuned(|_| 0, tuning).await;
     let mut seen = Seen::default();
-    verb::start(&session(&lab), &lab.spec, &mut seen).await.expect("it follows");
+    verb::start(&session(&lab), &lab.spec, BTreeSet::new(), &mut seen).await.expect("it follows");
     assert_eq!(here("net/ipv4/tcp_wmem"), "4096 65536 16777216");
     assert_eq!(here(read_only), shown);
     if shown.parse::<u64>().expect("a number") < 16 << 20 {
@@ -363,12 +368,11 @@ async fn a_real_agent_killed_at_any_moment_of_a_tuning_still_takes_it_back() {
             continue_undo(&home, &host, &id).await.expect("nothing to take back")
         } else {
             let state = answered(&home, &host, &id).await.state();
-            match state {
-                v1::operation_state::State::Done => whole += 1,
-                state => {
-                    assert_eq!(state, v1::operation_state::State::Interrupted, "round {round}");
-                    interrupted += 1;
-                }
+            if state == v1::operation_state::State::Done {
+                whole += 1;
+            } else {
+                assert_eq!(state, v1::operation_state::State::Interrupted, "round {round}");
+                interrupted += 1;
             }
             continue_undo(&home, &host, &id).await.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
         }

@@ -108,7 +108,12 @@ async fn sessions_live_until_the_target_has_taken_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn taking_a_staging_back_holds_nobody_anew() {
     let lab = Lab::start().await;
-    let hands = Hands { engine: None, router: Some(Arc::new(lab.another_router())), fuse: Fuse::default() };
+    let hands = Hands {
+        engine: None,
+        router: Some(Arc::new(lab.another_router())),
+        kernel: crate::change::sysctl::Kernel::default(),
+        fuse: Fuse::default(),
+    };
     let staging = Change::Route(RouteChange { was: Held, ..change("old", "new", Staged) });
     hands.undo(&"shop".parse().unwrap(), &staging).await.unwrap();
     assert_eq!(lab.router.state(&route("old", "new")).await.unwrap(), Source);
