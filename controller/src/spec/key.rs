@@ -114,7 +114,7 @@ pub(super) const KEYS: &[Key] = &[
     key("gates", "iops_headroom", Factor { least: "0", most: "100" }, Default("1.3")),
     key("gates", "await", duration("1ms", "10s"), Default("\"10ms\"")),
     key("gates", "steal", STEAL, Default("\"5%\"")),
-    key("gates", "block", GATES, Default("[\"iops\", \"storage\", \"converge\"]")),
+    key("gates", "block", GATES, Default("[\"iops\", \"converge\"]")),
     key("probe", "seconds", Count { least: 1, most: 600 }, Optional("10")),
     key("probe", "file", PROBE_FILE, Optional("\"1GiB\"")),
     key("cutover", "max_outage", duration("1s", "10m"), Default("\"5s\"")),

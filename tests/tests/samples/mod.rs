@@ -105,7 +105,7 @@ async fn a_reader_that_goes_away_ends_it() {
 async fn what_cannot_be_told_is_an_error_with_a_remedy() {
     let lab = Lab::new(|_| 0).await;
     for (arguments, says) in [
-        (&["samples", "nobody"][..], "UNKNOWN_HOST"),
+        (&["samples", "nobody"][..], "HOST_UNKNOWN"),
         // The Lab's agents have no data directory of their own.
         (&["samples", "lb-1", "--peak"], "NO_PEAK"),
         (&["samples", "lb-1", "--resolution", "5s", "--history"], "1s or 1m"),

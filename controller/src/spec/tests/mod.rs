@@ -296,7 +296,7 @@ fn hints_name_what_was_meant() {
         ("gates", "await = 10", "SPEC_NO_UNIT", "such as \"10ms\""),
         ("gates", "steal = 5", "SPEC_NO_UNIT", "(%), such as \"5%\""),
         ("gates", "steal = \"0.05%\"", "SPEC_RANGE", "from 0.1% to 100%"),
-        ("gates", "block = \"iops\"", "SPEC_TYPE", "write a list such as [\"iops\", \"storage\", \"converge\"]"),
+        ("gates", "block = \"iops\"", "SPEC_TYPE", "write a list such as [\"iops\", \"converge\"]"),
         ("gates", "block = [\"iop\"]", "SPEC_VALUE", "did you mean \"iops\"?"),
         ("gates", "block = [\"SAME_SERVER\"]", "SPEC_VALUE", "it can hold iops, commit, storage, steal, converge"),
         ("gates", "block = [3]", "SPEC_VALUE", "it can hold iops, commit, storage, steal, converge"),
