@@ -15,7 +15,7 @@ const FIO: &str = "/usr/bin/fio";
 /// Beyond the job's own time.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A directory with fio's file in it; gone with this value.
+/// A directory for their files; gone with this value.
 #[derive(Debug)]
 pub struct Disk {
     directory: PathBuf,
@@ -29,16 +29,14 @@ impl Disk {
     ///
     /// # Errors
     /// `PROGRAM_MISSING`, `STAGE_…`.
-    pub async fn new(base: &Path, bytes: u64) -> Result<Self, Failure> {
+    pub fn new(base: &Path, bytes: u64) -> Result<Self, Failure> {
         if !Path::new(FIO).is_file() {
             return Err(programs::missing("fio", Path::new(FIO)));
         }
         let place = Place::new(base)?;
         let directory = place.directory("disk", 0o700, Some(place.account()))?;
         let agent = place.executable(&agent_beside_us()?, "flytt-agent")?;
-        let disk = Self { directory, agent, bytes, place };
-        disk.run_fio(&["--rw=write", "--bs=1m", "--iodepth=4", "--end_fsync=1"], Duration::ZERO).await?;
-        Ok(disk)
+        Ok(Self { directory, agent, bytes, place })
     }
 
     /// What our probe says of one job, as its report has it.
@@ -51,18 +49,23 @@ impl Disk {
         Ok(report["results"][0].clone())
     }
 
-    /// What fio says of one job, as `jobs[0]` of its JSON.
+    /// What fio says of one job, as `jobs[0]` of its JSON. Its file is made anew and written once before, as ours is: a disk is
+    /// still busy with that for a while, and must be so for both.
     pub async fn fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
-        let time_based = [format!("--runtime={}", time.as_secs()), "--time_based".to_owned(), "--overwrite=1".to_owned()];
-        let arguments: Vec<&str> = job.iter().copied().chain(time_based.iter().map(String::as_str)).collect();
+        self.run_fio(&["--rw=write", "--bs=1m", "--iodepth=4", "--end_fsync=1", "--ioengine=io_uring"], Duration::ZERO).await?;
+        let runtime = format!("--runtime={}", time.as_secs());
+        let more = [runtime.as_str(), "--time_based", "--overwrite=1", "--unlink=1"];
+        let arguments: Vec<&str> = job.iter().chain(&more).copied().collect();
         self.run_fio(&arguments, time).await
     }
 
     async fn run_fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
         let file = format!("--filename={}/fio", self.directory.display());
         let size = format!("--size={}", self.bytes);
-        let fixed = ["--name=bench", &file, &size, "--direct=1", "--ioengine=io_uring", "--output-format=json", "--randrepeat=0"];
-        let arguments: Vec<&str> = fixed.iter().chain(job).copied().collect();
+        // Percentiles from the moment when an operation is handed over, as ours: fio's usual ones leave that call out.
+        let fixed = ["--name=bench", "--direct=1", "--output-format=json", "--lat_percentiles=1"];
+        let more = [file.as_str(), size.as_str(), "--randrepeat=0"];
+        let arguments: Vec<&str> = fixed.iter().chain(&more).chain(job).copied().collect();
         let said = self.run(Path::new(FIO), &arguments, time).await?;
         // Its notes stand before the JSON.
         let whole: Value = said.find('{').and_then(|at| serde_json::from_str(&said[at..]).ok()).unwrap_or_default();
