@@ -143,7 +143,8 @@ fn leaks(secrets: &[Secret], texts: &[(PathBuf, String)]) -> Vec<String> {
 }
 
 fn said(name: &str, ended: &Ended) -> (PathBuf, String) {
-    assert_eq!(ended.code, Some(0), "{ended}");
+    // 10: `check` warns of what was not measured yet.
+    assert!(matches!(ended.code, Some(0 | 10)), "{ended}");
     let lines = ended.heard.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     (format!("the output of {name}").into(), format!("{lines}\n{}", ended.words))
 }
