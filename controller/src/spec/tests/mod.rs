@@ -144,7 +144,7 @@ fn the_defaults() {
             iops_headroom: 1_300,
             await_limit: Duration::from_millis(10),
             steal: 5_000,
-            block: vec![Gate::Iops, Gate::Storage, Gate::Converge],
+            block: vec![Gate::Iops, Gate::Converge],
         }
     );
     assert_eq!(spec.probe, Probe::default());
