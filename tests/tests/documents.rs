@@ -157,6 +157,7 @@ const NO_CODES: &[&str] = &[
     "GET",
     "GNU_LIBC_VERSION",
     "HEAD",
+    "IOPS",
     "LC_ALL",
     "MB",
     "NORMAL",
