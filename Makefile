@@ -4,10 +4,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-probe
+.PHONY: help setup demo test check bench bench-samples bench-probe
 
 help: ## this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what is missing (as root on Debian; elsewhere say what is)
 	@packaging/setup.sh
@@ -30,6 +30,10 @@ check: setup ## formatting, lints, unit tests, dependencies
 bench: setup ## measure: one JSON line per comparison
 	cargo build --release --workspace --locked
 	target/release/flytt bench
+
+bench-samples: setup ## measure what agents cost while each streams its samples: JSON lines
+	cargo build --release --workspace --locked
+	target/release/flytt bench --cutovers 0 --seeds 0 --rest 0 --seed-mib 50 --samples 60
 
 bench-probe: setup ## measure the I/O probe beside fio, in turn
 	packaging/setup.sh fio

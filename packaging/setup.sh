@@ -26,6 +26,10 @@ look() {
     have openssl || missing+=(openssl)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || missing+=(ca-certificates)
     have ps || missing+=(procps)
+    have ip || missing+=(iproute2)
+    have iostat || missing+=(sysstat)
+    have fio || missing+=(fio)
+    { have losetup && have mkfs.ext4; } || missing+=(mount e2fsprogs)
     { have setsid && have runuser; } || missing+=(util-linux)
     # Disks of their own for the tests.
     { have mount && have losetup; } || missing+=(mount)

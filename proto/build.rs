@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".flytt.v1.Frame")
         // Many times larger than every other outcome.
         .boxed(".flytt.v1.Outcome.kind.probed")
+        // The same of actions: two machines as they were measured.
+        .boxed(".flytt.v1.Action.kind.judge")
         // Ledger, journal and `--json` keep and show these messages as JSON.
         .type_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
         // A field that came later is absent in older ones.

@@ -30,6 +30,7 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/flytt.v1.Link/Open", &[Agent]),
     ("/flytt.v1.Peer/Hand", &[Agent, Operator]),
     ("/flytt.v1.Peer/Baton", &[Agent, Operator]),
+    ("/flytt.v1.Peer/Vitals", &[Agent]),
     // Only `join` serves these, on a door of its own.
     ("/flytt.v1.Enrol/Ask", &[]),
     ("/flytt.v1.Enrol/Install", &[]),

@@ -32,12 +32,19 @@ pub(crate) struct Events {
     sender: broadcast::Sender<v1::Event>,
     began: Instant,
     copied: Arc<AtomicU64>,
+    expected: Arc<AtomicU64>,
     copied_ms: Arc<AtomicU64>,
 }
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::channel(256).0, began: Instant::now(), copied: Arc::default(), copied_ms: Arc::default() }
+        Self {
+            sender: broadcast::channel(256).0,
+            began: Instant::now(),
+            copied: Arc::default(),
+            expected: Arc::default(),
+            copied_ms: Arc::default(),
+        }
     }
 
     fn doing(&self, text: String) {
@@ -49,6 +56,12 @@ impl Events {
         self.send(v1::event::Kind::Progress(progress));
     }
 
+    /// Something was noticed meanwhile.
+    pub(crate) fn found(&self, finding: v1::Finding) {
+        tracing::warn!(code = finding.code, "{}", finding.sentence);
+        self.send(v1::event::Kind::Finding(finding));
+    }
+
     /// When the operation began, on this host's monotonic clock.
     pub(crate) fn began(&self) -> Instant {
         self.began
@@ -57,6 +70,11 @@ impl Events {
     /// Bytes copied so far.
     pub(crate) fn copied(&self) -> u64 {
         self.copied.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to be copied in all, as far as is known.
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected.load(Ordering::Relaxed)
     }
 
     /// When the last byte was, in milliseconds since the beginning.
@@ -76,6 +94,7 @@ impl Events {
         tokio::spawn(async move {
             while let Some(Progress { done, total }) = receiver.recv().await {
                 events.copied.store(done, Ordering::Relaxed);
+                events.expected.store(total, Ordering::Relaxed);
                 let since = events.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
                 events.copied_ms.store(since, Ordering::Relaxed);
                 let rate = done as f64 / began.elapsed().as_secs_f64().max(0.001);
@@ -219,6 +238,7 @@ async fn forward(
     };
     let result = tokio::select! {
         result = work => result,
+        failure = intent.watch(&at) => Err(failure),
         () = cancel.cancelled() => Err(Failure::unknown("INTERRUPTED", format!("{id} is interrupted"), "run `flytt rollback` or `flytt resume`")),
     };
     let began = host.ledger.operation(&id).is_some_and(|operation| operation.state == State::Began);

@@ -27,12 +27,49 @@ pub struct Config {
     /// The WAL guard drops a move's slot before the disk of this (source) host has less than this share free. Percent.
     #[serde(default = "ten")]
     pub guard_free_percent: u8,
+    /// Which kernel settings a move may change here.
+    #[serde(default)]
+    pub tuning: Tuning,
     pub postgres: Option<Postgres>,
     pub haproxy: Option<Haproxy>,
 }
 
 fn ten() -> u8 {
     10
+}
+
+/// What a move may do to this host's kernel settings, of those that the agent knows (`change/sysctl/table.rs`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tuning {
+    /// The file below `/etc/sysctl.d` that sets them again when the host starts.
+    pub drop_in: PathBuf,
+    /// Where the kernel's settings are mounted.
+    pub sysctl: PathBuf,
+    /// Settings that no move changes here.
+    pub keep: Vec<Kept>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { drop_in: "/etc/sysctl.d/60-flytt.conf".into(), sysctl: "/proc/sys".into(), keep: Vec::new() }
+    }
+}
+
+/// The name of a setting that the agent knows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Kept(pub String);
+
+impl TryFrom<String> for Kept {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match crate::change::sysctl::table::find(&name) {
+            Ok(_) => Ok(Self(name)),
+            Err(_) => Err(format!("{name:?} is not a setting that a move would change")),
+        }
+    }
 }
 
 /// The PostgreSQL server of this host.

@@ -60,6 +60,13 @@ async fn look(host: &Arc<Host>, migration: &Migration) -> Result<(), flytt_proto
     Ok(())
 }
 
+/// How many bytes more the disk of the WAL takes before the guard acts.
+pub(crate) fn room(host: &Host) -> Option<u64> {
+    let about = statvfs(&host.config.postgres.as_ref()?.data_directory.join("pg_wal")).ok()?;
+    let kept = about.blocks() / 100 * u64::from(host.config.guard_free_percent);
+    Some(about.blocks_available().saturating_sub(kept) * about.fragment_size())
+}
+
 /// Free space of the file system, as an unprivileged user has it.
 fn free_percent(path: &Path) -> Option<u64> {
     let about = statvfs(path).ok()?;

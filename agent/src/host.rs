@@ -32,6 +32,7 @@ use crate::{
     link::Tunnel,
     peers::{Peers, silent},
     router::Router,
+    samples::Samples,
 };
 
 type End = oneshot::Sender<Result<v1::Outcome, Failure>>;
@@ -45,6 +46,7 @@ pub struct Host {
     pub ledger: Ledger,
     pub hands: Hands,
     pub leases: Leases,
+    pub samples: Samples,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// One probe at a time, until nothing is left of it.
@@ -61,12 +63,15 @@ impl Host {
     pub async fn open(config: Config, credentials: Arc<Credentials>, hands: Hands) -> Result<Arc<Self>, Failure> {
         let name = credentials.identity().host.clone();
         let ledger = Ledger::open(&config.state.join("ledger.db"), hands.fuse.clone())?;
+        let data = config.postgres.as_ref().map(|postgres| postgres.data_directory.clone());
+        let samples = Samples::start(&config.state, data)?;
         let host = Arc::new(Self {
             name,
             config,
             ledger,
             hands,
             leases: Leases::default(),
+            samples,
             turn: tokio::sync::Mutex::default(),
             probing: Arc::default(),
             running: Mutex::default(),
@@ -214,7 +219,7 @@ impl Host {
         self.upstream_of(migration).map(|(name, _)| name)
     }
 
-    fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
+    pub(crate) fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
         self.ledger.book().operations.iter().find_map(|(id, operation)| match &operation.action.kind {
             Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => {
                 crate::action::peer(tunnel.source.as_ref()).ok()
@@ -303,16 +308,31 @@ impl Host {
         });
     }
 
+    /// Whether the gate is gone and a durable write went through: on record as open, it may still be gated.
+    pub(crate) fn has_opened(&self, migration: &Migration) -> bool {
+        let opening = self.ledger.operation(&self.id(migration, OPEN));
+        opening.is_some_and(|operation| matches!(operation.state, State::Done(_)))
+    }
+
     /// Where the baton stands on another agent.
-    pub(crate) async fn ask_baton(
-        &self,
-        migration: &Migration,
-        peer: &(HostName, String),
-    ) -> Result<v1::baton_state::Phase, Failure> {
+    pub(crate) async fn ask_baton(&self, migration: &Migration, peer: &(HostName, String)) -> Result<v1::BatonState, Failure> {
         let mut client = v1::peer_client::PeerClient::new(self.peers.channel(peer).await?);
         let ask = client.baton(v1::BatonRequest { migration: migration.to_string() });
+        Ok(tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??.into_inner())
+    }
+
+    /// How the source of this move does, asked of its agent.
+    pub(crate) async fn ask_vitals(&self, migration: &Migration) -> Result<v1::Vitals, Failure> {
+        let peer = self.upstream_of(migration).ok_or_else(no_part)?;
+        let mut client = v1::peer_client::PeerClient::new(self.peers.channel(&peer).await?);
+        let ask = client.vitals(v1::VitalsRequest { migration: migration.to_string() });
         let reply = tokio::time::timeout(Duration::from_secs(2), ask).await.map_err(|_| silent(&peer.0))??;
-        Ok(reply.into_inner().phase())
+        Ok(reply.into_inner())
+    }
+
+    /// The last minute of samples of this host, oldest first.
+    pub(crate) fn recent(&self) -> Vec<Arc<v1::Sample>> {
+        self.samples.recent()
     }
 
     // --- links
@@ -398,6 +418,7 @@ impl Host {
     pub async fn close(&self) {
         self.ended.cancel();
         self.tunnels.lock().await.clear();
+        self.samples.end().await;
     }
 
     pub(crate) fn at(self: &Arc<Self>, migration: &Migration, epoch: Epoch) -> At {

@@ -122,29 +122,39 @@ impl Leases {
     }
 }
 
-/// Waits for the lease's end and then acts until it is settled.
+/// How often the router's agent asks whether the target has opened, while it holds.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Waits for the lease's end and then acts until it is settled. A hold ends before that when the target has opened.
 async fn watch(host: Arc<Host>, migration: Migration) {
+    let mut failed = false;
     while let Some((kind, left)) = host.leases.state(&migration) {
-        let pause = if left > Duration::ZERO {
-            left
-        } else {
-            let settled = match kind {
-                Kind::Fence => unfence(&host, &migration).await,
-                Kind::Hold => settle(&host, &migration).await,
-            };
-            match settled {
-                Ok(()) => {
-                    host.leases.disarm(&migration);
-                    return;
-                }
-                Err(failure) => tracing::warn!(%migration, code = failure.code, "{failure}"),
-            }
-            Duration::from_millis(250)
+        let pause = match kind {
+            Kind::Fence if !failed => left,
+            Kind::Hold if !failed => left.min(LOOK),
+            Kind::Fence | Kind::Hold => LOOK,
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = host.ended.cancelled() => return,
         }
+        // It may have been renewed, or taken back, in the meantime.
+        let settled = match host.leases.state(&migration) {
+            None => return,
+            Some((Kind::Fence, Duration::ZERO)) => unfence(&host, &migration).await.map(|()| true),
+            Some((Kind::Hold, Duration::ZERO)) => settle(&host, &migration).await.map(|()| true),
+            Some((Kind::Fence, _)) => Ok(false),
+            Some((Kind::Hold, left)) => Ok(released(&host, &migration, left).await.unwrap_or_else(|failure| {
+                tracing::debug!(%migration, code = failure.code, "{failure}");
+                false
+            })),
+        };
+        match &settled {
+            Ok(true) => return host.leases.disarm(&migration),
+            Ok(false) => {}
+            Err(failure) => tracing::warn!(%migration, code = failure.code, "{failure}"),
+        }
+        failed = settled.is_err();
     }
 }
 
@@ -179,16 +189,43 @@ pub(crate) async fn settle(host: &Arc<Host>, migration: &Migration) -> Result<()
     for (id, hold) in host.holds(migration) {
         let to = holder(host, migration, &hold).await?;
         let _turn = host.turn.lock().await;
-        let route = hold.route.ok_or_else(|| Failure::refused("BAD_REQUEST", "the hold names no route", "look at the router"))?;
-        let v1::Route { backend, source, target } = route.clone();
-        let was = host.router()?.state(&route).await?;
-        let change = crate::change::Change::Route(RouteChange { backend, source, target, to, was });
-        tracing::warn!(%migration, "nobody renewed the hold: {change}");
-        let (progress, _) = tokio::sync::mpsc::channel(1);
-        host.hands.apply(migration, &change, progress).await?;
-        if to == RouteState::Source {
-            take_back_route(host, &id, &route).await?;
+        tracing::warn!(%migration, "nobody renewed the hold");
+        lead(host, &id, hold, to).await?;
+    }
+    Ok(())
+}
+
+/// Whether every hold here is released: whoever was to say so may be gone, so the target is asked. Its answer counts when it
+/// has opened, proven, in the epoch of the hold or a later one. Anything else, and no answer, changes nothing.
+async fn released(host: &Arc<Host>, migration: &Migration, left: Duration) -> Result<bool, Failure> {
+    let holds = host.holds(migration);
+    for (id, hold) in &holds {
+        let target = crate::action::peer(hold.target.as_ref())?;
+        let Ok(said) = tokio::time::timeout(left, host.ask_baton(migration, &target)).await else { return Ok(false) };
+        let (said, held_in) = (said?, host.ledger.operation(id).map(|operation| operation.epoch).unwrap_or_default());
+        if said.phase() != v1::baton_state::Phase::Open || !said.proven || Epoch(said.epoch) < held_in {
+            return Ok(false);
         }
+        let _turn = host.turn.lock().await;
+        // It may have been said by now.
+        if host.holds(migration).iter().any(|(held, _)| held == id) {
+            lead(host, id, hold.clone(), RouteState::Target).await?;
+        }
+    }
+    Ok(!holds.is_empty())
+}
+
+/// Brings what is held by that operation there.
+async fn lead(host: &Arc<Host>, id: &OperationId, hold: v1::Hold, to: RouteState) -> Result<(), Failure> {
+    let route = hold.route.ok_or_else(|| Failure::refused("BAD_REQUEST", "the hold names no route", "look at the router"))?;
+    let v1::Route { backend, source, target } = route.clone();
+    let was = host.router()?.state(&route).await?;
+    let change = crate::change::Change::Route(RouteChange { backend, source, target, to, was });
+    tracing::warn!(migration = %id.migration, "{change}");
+    let (progress, _) = tokio::sync::mpsc::channel(1);
+    host.hands.apply(&id.migration, &change, progress).await?;
+    if to == RouteState::Source {
+        take_back_route(host, id, &route).await?;
     }
     Ok(())
 }
@@ -197,7 +234,8 @@ pub(crate) async fn settle(host: &Arc<Host>, migration: &Migration) -> Result<()
 async fn holder(host: &Arc<Host>, migration: &Migration, hold: &v1::Hold) -> Result<RouteState, Failure> {
     use v1::baton_state::Phase;
     let (source, target) = (crate::action::peer(hold.source.as_ref())?, crate::action::peer(hold.target.as_ref())?);
-    match tokio::join!(host.ask_baton(migration, &source), host.ask_baton(migration, &target)) {
+    let phase = async |peer| host.ask_baton(migration, peer).await.map(|state| state.phase());
+    match tokio::join!(phase(&source), phase(&target)) {
         (_, Ok(Phase::Open)) => Ok(RouteState::Target),
         (Ok(Phase::Serving | Phase::NoPart), _) => Ok(RouteState::Source),
         (source, target) => Err(Failure::unknown(

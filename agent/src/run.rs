@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    change::Hands,
+    change::{Hands, sysctl::Kernel},
     config::Config,
     engine::postgres::Postgres,
     guard,
@@ -49,7 +49,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure>
         }
         None => None,
     };
-    let hands = Hands { engine, router, fuse: Fuse::default() };
+    let kernel = Kernel::at(&config.tuning.sysctl);
+    let hands = Hands { engine, router, kernel, fuse: Fuse::default() };
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Failure::refused(
             "CANNOT_LISTEN",

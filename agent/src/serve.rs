@@ -14,7 +14,7 @@ use std::{
 use flytt_proto::{
     code,
     failure::Failure,
-    identity::{Credentials, Identity},
+    identity::{self, Credentials, Identity},
     v1::{
         link_server::{Link, LinkServer},
         observe_server::{Observe, ObserveServer},
@@ -25,7 +25,7 @@ use flytt_proto::{
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::{sleep, timeout},
@@ -250,7 +250,7 @@ impl Drop for Slot {
 
 /// An established connection. It ends when the server is cut, whatever runs over it.
 struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<BufReader<TcpStream>>,
     caller: Caller,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _slot: Slot,
@@ -267,7 +267,7 @@ impl Connection {
         tcp.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(KEEPALIVE).with_retries(3);
         SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
-        let stream = tls.accept(tcp).await?;
+        let stream = tls.accept(identity::buffered(tcp)).await?;
         let connection = stream.get_ref().1;
         let certificate = connection.peer_certificates().and_then(<[_]>::first);
         // The authority's signature has been checked by the handshake; a certificate of it that names nobody is refused here.

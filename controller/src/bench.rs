@@ -4,6 +4,7 @@
 mod probe;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Seconds for which the agents are watched at rest; 0 = not at all.
     #[arg(long, default_value_t = 30)]
     rest: u64,
+    /// Seconds for which the agents are watched while each sends its samples; 0 = not at all.
+    #[arg(long, default_value_t = 0)]
+    samples: u64,
     /// Where the throw-away servers live.
     #[arg(long, default_value = "/tmp")]
     base: PathBuf,
@@ -64,7 +68,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     if options.cutovers > 0 {
         lines.push(cutovers(&options, &stop).await?);
     }
-    if options.seeds > 0 || options.rest > 0 {
+    if options.seeds > 0 || options.rest > 0 || options.samples > 0 {
         // What took minutes is not kept back until the rest is there, or fails.
         lines.drain(..).for_each(|line| show(&line, view));
         let scene = demo::Options { writers: 1, data_mib: options.seed_mib, seconds: 1, base: options.base.clone() };
@@ -75,7 +79,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     }
     let value = lines.pop().unwrap_or_default();
     lines.iter().for_each(|line| show(line, view));
-    Ok(Answer { text: value.to_string(), value })
+    Ok(verb::answer(value.to_string(), value))
 }
 
 fn show(line: &Value, view: &mut dyn View) {
@@ -87,7 +91,10 @@ async fn at_leisure(options: &Options, stage: &Stage, stop: &CancellationToken) 
     if options.rest > 0 {
         // Enrolment and the first checks are over by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        lines.extend(rest(stage, Duration::from_secs(options.rest)).await?);
+        lines.extend(watched(stage, Duration::from_secs(options.rest), "agent/rest").await);
+    }
+    if options.samples > 0 {
+        lines.extend(streaming(stage, Duration::from_secs(options.samples), stop).await?);
     }
     if options.seeds > 0 {
         lines.extend(Box::pin(seeds(options, stage, stop)).await?);
@@ -124,8 +131,11 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     let file = demo::migration_file(stage)?;
     stage.source.admit_base_backup(SLOT).await?;
     let (mut copied, mut verified, mut plain): (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
+    let mut used = Vec::new();
     for _ in 0..options.seeds {
-        verb::start(&session, &file, &mut Silent).await?;
+        let before = agents_cpu(stage);
+        verb::start(&session, &file, BTreeSet::new(), &mut Silent).await?;
+        used.push((agents_cpu(stage) - before).as_secs_f64());
         let v1::outcome::Seeded { bytes, elapsed_ms, copy_ms } = demo::seeded(&session, &name)?;
         verb::rollback(&session, &name, &mut Silent).await?;
         copied.push(demo::mib_s(bytes, copy_ms));
@@ -133,11 +143,12 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
         let took = stage.source.base_backup(SLOT).await?;
         plain.push(demo::mib_s(bytes, took.as_millis().try_into().unwrap_or(u64::MAX)));
     }
+    let cpu = round(median(used) / f64::from(options.seed_mib) * 1024.0, 2);
     let (peer, runs) = (median(plain), options.seeds);
     let line = |bench: &str, ours: f64, note: &str| {
         json!({
             "bench": bench, "ours": ours, "peer": peer, "ratio": round(ours / peer, 3), "unit": "MiB/s", "runs": runs,
-            "data_mib": options.seed_mib, "note": note,
+            "data_mib": options.seed_mib, "agents_cpu_s_per_gib": cpu, "note": note,
         })
     };
     Ok(vec![
@@ -150,9 +161,36 @@ async fn seeds(options: &Options, stage: &Stage, stop: &CancellationToken) -> Re
     ])
 }
 
+/// The same, while each agent sends its samples once a second.
+async fn streaming(stage: &Stage, length: Duration, stop: &CancellationToken) -> Result<Vec<Value>, Failure> {
+    let session = Session::open(&stage.home, stop.clone())?;
+    let mut streams = tokio::task::JoinSet::new();
+    for host in [stage::SOURCE, stage::TARGET, stage::ROUTER] {
+        let host = host.parse().expect("a literal of the right form");
+        let request = v1::SamplesRequest { live: true, ..v1::SamplesRequest::default() };
+        let mut samples = session.observer.samples(&host, request).await?;
+        // Connecting is over once the first is here.
+        samples.next().await?;
+        streams.spawn(async move {
+            let mut count = 0_u64;
+            while let Ok(Some(_)) = samples.next().await {
+                count += 1;
+            }
+            count
+        });
+    }
+    let lines = watched(stage, length, "samples/stream-1hz").await;
+    // A stream that ended has not been measured.
+    if let Some(Ok(count)) = streams.try_join_next() {
+        let sentence = format!("a stream of samples ended after {count}");
+        return Err(Failure::refused("UNREACHABLE", sentence, "look at the agents' logs"));
+    }
+    Ok(lines)
+}
+
 /// Memory and processor time of each agent while HAProxy checks it and nothing else happens; the largest counts.
-async fn rest(stage: &Stage, length: Duration) -> Result<Vec<Value>, Failure> {
-    let Some(agents) = &stage.agents else { return Ok(Vec::new()) };
+async fn watched(stage: &Stage, length: Duration, bench: &str) -> Vec<Value> {
+    let Some(agents) = &stage.agents else { return Vec::new() };
     let pids: Vec<u32> =
         [&agents.source, &agents.target, &agents.router].iter().filter_map(|agent| agent.process.pid()).collect();
     let before: Vec<u64> = pids.iter().map(|pid| cpu_ns(*pid)).collect();
@@ -164,14 +202,20 @@ async fn rest(stage: &Stage, length: Duration) -> Result<Vec<Value>, Failure> {
     };
     let cpu: Vec<f64> = pids.iter().zip(&before).map(percent).collect();
     let rss: Vec<f64> = pids.iter().map(|pid| round(rss_kib(*pid) as f64 / 1024.0, 1)).collect();
-    let line = |bench: &str, each: Vec<f64>, unit: &str| {
+    let line = |what: &str, each: Vec<f64>, unit: &str| {
         let worst = each.iter().copied().fold(0.0, f64::max);
         json!({
-            "bench": bench, "ours": worst, "peer": null, "ratio": null, "unit": unit, "runs": 1, "seconds": length.as_secs(),
+            "bench": format!("{bench}/{what}"), "ours": worst, "peer": null, "ratio": null, "unit": unit, "runs": 1, "seconds": length.as_secs(),
             "source_target_router": each,
         })
     };
-    Ok(vec![line("agent/rest/rss", rss, "MiB"), line("agent/rest/cpu", cpu, "% of a core")])
+    vec![line("rss", rss, "MiB"), line("cpu", cpu, "% of a core")]
+}
+
+/// Processor time of source's and target's agent so far.
+fn agents_cpu(stage: &Stage) -> Duration {
+    let agents = stage.agents.iter().flat_map(|agents| [&agents.source, &agents.target]);
+    Duration::from_nanos(agents.filter_map(|agent| agent.process.pid()).map(cpu_ns).sum())
 }
 
 /// proc(5): `VmRSS` in `status`.

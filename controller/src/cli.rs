@@ -16,11 +16,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bench, demo, enrol,
+    accept, bench, demo, enrol,
     halt::{Exit, Halt},
     home::{self, Home},
     session::Session,
-    verb::{self, Answer},
+    verb::{self, Answer, answer},
     view::{Human, Json, Line, View},
 };
 
@@ -52,11 +52,21 @@ enum Command {
     /// What would be done, host by host; changes nothing.
     Plan { file: PathBuf },
     /// What forbids or endangers this move; changes nothing.
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        /// Take a gate that blocks as accepted, by its code; may be given several times.
+        #[arg(long, value_name = "CODE")]
+        accept: Vec<String>,
+    },
     /// Measure what a host's storage sustains, in a file that leaves nothing behind.
     Probe(verb::ProbeOptions),
     /// Check, copy and follow; ends ready to cut over. The source keeps serving.
-    Start { file: PathBuf },
+    Start {
+        file: PathBuf,
+        /// Go on although this gate does not hold, by its code; it goes on record. May be given several times.
+        #[arg(long, value_name = "CODE")]
+        accept: Vec<String>,
+    },
     /// Where a migration stands, by its journal and by its hosts.
     Status { migration: Option<Migration> },
     /// Hold, fence, catch up, promote behind a gate, surrender, open, release.
@@ -66,7 +76,14 @@ enum Command {
     /// Before the point of no return: undo everything.
     Rollback { migration: Migration },
     /// After the move: remove everything that flytt left on any host.
-    Finish { migration: Migration },
+    Finish {
+        migration: Migration,
+        /// Kernel settings, too; without this they stay as the move set them.
+        #[arg(long)]
+        revert_tuning: bool,
+    },
+    /// What a host's disks, processors, memory and network are doing, as `iostat -mx` would show it; until Ctrl-C.
+    Samples(verb::SamplesOptions),
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
     Demo(demo::Options),
     /// Measure on this machine: one JSON line per comparison.
@@ -98,9 +115,14 @@ pub fn main() -> ExitCode {
     let json = arguments.json;
     let mut view: Box<dyn View> = if json { Box::new(Json) } else { Box::<Human>::default() };
     match runtime.block_on(run(arguments, view.as_mut())) {
-        Ok(answer) => {
+        Ok(answer) if answer.is_nothing() => Exit::Ok.into(),
+        Ok(mut answer) => {
+            if let Some(object) = answer.value.as_object_mut() {
+                object.entry("code").or_insert_with(|| answer.exit.code().into());
+                object.entry("name").or_insert_with(|| answer.exit.name().into());
+            }
             view.show(Line::Answer { text: &answer.text, value: &answer.value });
-            Exit::Ok.into()
+            answer.exit.into()
         }
         Err(halt) => {
             if json {
@@ -117,7 +139,9 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Halt>> {
     let stop = CancellationToken::new();
-    tokio::spawn(interrupts(stop.clone()));
+    // Where nothing is under way, there is nothing to say of stopping it.
+    let only_looks = matches!(arguments.command, Command::Samples(_));
+    tokio::spawn(interrupts(stop.clone(), only_looks));
     let home = match arguments.home {
         Some(path) => path,
         None => home::default_path().map_err(Halt::from)?,
@@ -129,14 +153,24 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         Command::Host(HostCommand::List) => list(&home),
         Command::Host(HostCommand::Remove { name }) => remove(&home, &name),
         Command::Plan { file } => verb::plan(&session()?, &file, view).await,
-        Command::Check { file } => verb::check(&session()?, &file, view).await,
+        Command::Check { file, accept } => {
+            let accepted = accept::parse(&accept)?;
+            verb::check(&session()?, &file, accepted, view).await
+        }
         Command::Probe(options) => verb::probe(&session()?, options, view).await,
-        Command::Start { file } => verb::start(&session()?, &file, view).await,
+        Command::Start { file, accept } => {
+            let accepted = accept::parse(&accept)?;
+            verb::start(&session()?, &file, accepted, view).await
+        }
         Command::Status { migration } => verb::status(&session()?, migration.as_ref()).await,
         Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,
         Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
-        Command::Finish { migration } => verb::finish(&session()?, &migration, view).await,
+        Command::Finish { migration, revert_tuning } => {
+            let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };
+            verb::finish(&session()?, &migration, settings, view).await
+        }
+        Command::Samples(options) => verb::samples(&session()?, &options, view).await,
         Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
         Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,
     };
@@ -146,13 +180,13 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
 fn init(path: &Path, deployment: Deployment) -> Result<Answer, Halt> {
     let home = Home::init(path, deployment)?;
     let deployment = home.authority().deployment();
-    Ok(Answer {
-        text: format!(
+    Ok(answer(
+        format!(
             "{deployment} is founded in {}; whoever has that directory is its operator\nnext:  flytt-agent join on each host, then flytt host add NAME ADDRESS",
             path.display()
         ),
-        value: json!({ "deployment": deployment.to_string(), "home": path }),
-    })
+        json!({ "deployment": deployment.to_string(), "home": path }),
+    ))
 }
 
 async fn add(path: &Path, name: &HostName, address: &str) -> Result<Answer, Halt> {
@@ -169,10 +203,10 @@ async fn add(path: &Path, name: &HostName, address: &str) -> Result<Answer, Halt
     let host = enrol::add_host(home.authority(), name, address, &code).await?;
     let key = host.key.clone();
     home.add(name, host)?;
-    Ok(Answer {
-        text: format!("{name} has joined, key {key}\nnext:  start its agent: flytt-agent run"),
-        value: json!({ "host": name, "address": address, "key": key }),
-    })
+    Ok(answer(
+        format!("{name} has joined, key {key}\nnext:  start its agent: flytt-agent run"),
+        json!({ "host": name, "address": address, "key": key }),
+    ))
 }
 
 /// From standard input, never from an argument: arguments are seen by every user of this machine.
@@ -195,16 +229,16 @@ fn list(path: &Path) -> Result<Answer, Halt> {
     let hosts = Home::load(path)?.hosts()?;
     let lines: Vec<String> = hosts.iter().map(|(name, host)| format!("{name:<20} {:<25} {}", host.address, host.key)).collect();
     let text = if lines.is_empty() { "no hosts; add one with `flytt host add`".to_owned() } else { lines.join("\n") };
-    Ok(Answer { text, value: json!({ "hosts": hosts }) })
+    Ok(answer(text, json!({ "hosts": hosts })))
 }
 
 fn remove(path: &Path, name: &HostName) -> Result<Answer, Halt> {
     let host = Home::load(path)?.remove(name)?;
-    Ok(Answer { text: format!("{name} at {} is forgotten", host.address), value: json!({ "removed": name }) })
+    Ok(answer(format!("{name} at {} is forgotten", host.address), json!({ "removed": name })))
 }
 
 /// The first Ctrl-C asks to stop in order; what is under way is taken back (or finished, past the point of no return).
-async fn interrupts(stop: CancellationToken) {
+async fn interrupts(stop: CancellationToken, quiet: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
@@ -216,7 +250,9 @@ async fn interrupts(stop: CancellationToken) {
         }
         use std::io::Write as _;
         let text = if stop.is_cancelled() { "still at it: hosts are being left in order" } else { "stopping in order" };
-        let _ = writeln!(anstream::stderr(), "{text}");
+        if !quiet {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
         stop.cancel();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The stage sets the scene, the move is played by the same verbs as anywhere, and the canary is the witness.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use flytt_proto::{
     durable,
@@ -126,7 +126,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     note(view, &format!("{} clients write through HAProxy from now on, each write is noted before it is sent", options.writers));
     let clients = canary::Options { clients: options.writers, ..canary::Options::default() };
     let canary = unless_stopped(&stop, Canary::start(stage.connection()?, clients)).await??;
-    verb::start(&session, &file, view).await?;
+    verb::start(&session, &file, BTreeSet::new(), view).await?;
     let seeded = seeded(&session, &name)?;
     unless_stopped(&stop, load()).await?;
     verb::cutover(&session, &name, view).await?;
@@ -145,7 +145,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
         Some(StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone) | None => None,
     });
     let steps = steps.collect();
-    verb::finish(&session, &name, view).await?;
+    verb::finish(&session, &name, verb::Settings::Keep, view).await?;
     Ok(Measured { record, verification, steps, seeded })
 }
 
@@ -208,7 +208,7 @@ fn tell(measured: &Measured) -> Result<Answer, Halt> {
     for (_, what, ms) in steps {
         text.push_str(&format!("  {what:<42} {ms:>7.1} ms\n"));
     }
-    Ok(Answer { text, value })
+    Ok(verb::answer(text, value))
 }
 
 fn note(view: &mut dyn View, text: &str) {

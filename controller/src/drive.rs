@@ -1,12 +1,16 @@
 //! Three loops over the plan: `preview` looks, `forward` does, `back` takes back. No choices are made here but when to stop.
 
+mod back;
+
 use std::{
+    collections::BTreeSet,
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
 use flytt_proto::{
     failure::{Effect, Failure},
+    gate::Gate,
     name::{Epoch, HostName, step},
     v1,
 };
@@ -14,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{Observer, Operator},
-    journal::{Event, Journal},
+    journal::{Event, Journal, StepState},
     plan::{Known, Phase, Plan, Reversal, Step},
     spec::Spec,
     view::{Line, View},
@@ -62,21 +66,30 @@ pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observe
                 for change in &survey.changes {
                     view.show(Line::Would(change));
                 }
-                if step.phase == Phase::Preflight {
-                    findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on)));
+                let found = survey.findings.into_iter().map(|finding| on_host(finding, &step.on));
+                if step.phase.looks() {
+                    findings.extend(found);
+                } else {
+                    found.for_each(|finding| view.show(Line::Finding(&finding)));
                 }
             }
-            Err(failure) if step.phase == Phase::Preflight => findings.push(as_finding(&failure, &step.on)),
+            Err(failure) if step.phase.looks() => findings.push(as_finding(&failure, &step.on)),
             Err(_) => view.show(Line::Note("what exactly depends on an earlier step")),
         }
     }
     findings
 }
 
-/// Preflight alone.
-pub async fn check(spec: &Spec, plan: &Plan, known: &Known, observer: &Observer) -> Vec<v1::Finding> {
+/// The findings of these phases, which only look.
+pub async fn check(
+    spec: &Spec,
+    plan: &Plan,
+    known: &Known,
+    observer: &Observer,
+    phases: RangeInclusive<Phase>,
+) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
-    for step in plan.steps.iter().filter(|step| step.phase == Phase::Preflight) {
+    for step in plan.steps.iter().filter(|step| phases.contains(&step.phase) && step.phase.looks()) {
         let Some(action) = step.action(spec, known) else { continue };
         match observer.survey(&step.on, &spec.name, action).await {
             Ok(survey) => findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on))),
@@ -129,7 +142,10 @@ impl Drive<'_> {
     /// The highest epoch that any agent has seen, and the highest of a controller.
     async fn epochs(&mut self) -> (Epoch, Epoch) {
         let (hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
-        let batons = futures::future::join_all(hosts.iter().map(|host| observer.baton(host, name))).await;
+        // One that does not answer at once refuses us itself, where somebody else is in charge: the others are not kept waiting.
+        let soon = Duration::from_secs(2);
+        let ask = async |host| tokio::time::timeout(soon, observer.baton(host, name)).await.unwrap_or_else(|_| Err(silent(host)));
+        let batons = futures::future::join_all(hosts.iter().map(ask)).await;
         let (mut seen, mut in_charge) = (Epoch::default(), Epoch::default());
         for baton in batons {
             match baton {
@@ -184,23 +200,27 @@ impl Drive<'_> {
                 "run `flytt rollback`",
             ))
         })?;
-        if step.phase == Phase::Preflight {
+        self.journal.write(Event::Began { step: step.id.clone() }).await.map_err(Stopped::Journal)?;
+        if step.phase.looks() {
             return self.look(step, action).await;
         }
-        self.journal.write(Event::Began { step: step.id.clone() }).await.map_err(Stopped::Journal)?;
         let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
-        let view = &mut *self.view;
-        let mut on = |kind| view.show(Line::Event { step, kind: &kind });
+        let (view, mut found) = (&mut *self.view, Vec::new());
+        let mut on = |kind| {
+            view.show(Line::Event { step, kind: &kind });
+            if let v1::event::Kind::Finding(finding) = kind {
+                found.push(on_host(finding, &step.on));
+            }
+        };
         let apply = fleet.apply(&step.on, &id, epoch, &action, limit, &mut on);
         let result = if step.reversal == Reversal::PointOfNoReturn {
             // Once asked for, its answer is waited for: what it came to decides which way we go.
-            apply.await
+            Some(apply.await)
         } else {
-            tokio::select! {
-                result = apply => result,
-                () = stop.cancelled() => return Err(Stopped::Interrupted),
-            }
+            stop.run_until_cancelled(apply).await
         };
+        self.found(step, found).await?;
+        let Some(result) = result else { return Err(Stopped::Interrupted) };
         match result {
             Ok(done) => {
                 let outcome = done.outcome.unwrap_or_default();
@@ -218,51 +238,52 @@ impl Drive<'_> {
         }
     }
 
-    /// A preflight step: its findings decide whether anything begins.
+    /// A step that only looks: its findings decide whether it goes on.
     async fn look(&mut self, step: &Step, action: v1::Action) -> Result<(), Stopped> {
-        let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
-        let survey = self.fleet.observer.survey(&step.on, &self.spec.name, action).await.map_err(failed)?;
+        let began = Instant::now();
+        let survey = match self.fleet.observer.survey(&step.on, &self.spec.name, action).await {
+            Ok(survey) => survey,
+            Err(failure) => {
+                let event = Event::Failed { step: step.id.clone(), failure: failure.clone() };
+                self.journal.write(event).await.map_err(Stopped::Journal)?;
+                return Err(Stopped::Failed { step: step.id.to_string(), failure });
+            }
+        };
         let findings: Vec<_> = survey.findings.into_iter().map(|finding| on_host(finding, &step.on)).collect();
         for finding in &findings {
             self.view.show(Line::Finding(finding));
         }
+        self.found(step, findings.clone()).await?;
         let blocks: Vec<_> = findings.into_iter().filter(|finding| finding.level() == v1::finding::Level::Block).collect();
+        let event = match blocks.first() {
+            None => {
+                let elapsed_us = began.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+                Event::Done { step: step.id.clone(), outcome: v1::Outcome::default(), elapsed_us }
+            }
+            Some(first) => Event::Failed {
+                step: step.id.clone(),
+                failure: Failure::refused(&first.code, first.sentence.clone(), first.remedy.clone()),
+            },
+        };
+        self.journal.write(event).await.map_err(Stopped::Journal)?;
         if blocks.is_empty() { Ok(()) } else { Err(Stopped::Blocked(blocks)) }
     }
 
-    /// Takes back, last first, every step of these phases that may have had an effect. One that cannot be taken back now
-    /// does not keep the others from it. Returns what is left. The caller has made sure that nothing has surrendered.
-    pub async fn back(&mut self, phases: RangeInclusive<Phase>) -> Result<Vec<(String, Failure)>, Failure> {
-        let mut left = Vec::new();
-        let steps: Vec<Step> = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).rev().cloned().collect();
-        for step in &steps {
-            left.extend(self.back_one(step).await?);
+    async fn found(&mut self, step: &Step, findings: Vec<v1::Finding>) -> Result<(), Stopped> {
+        if findings.is_empty() {
+            return Ok(());
         }
-        Ok(left)
+        self.journal.write(Event::Found { step: step.id.clone(), findings }).await.map_err(Stopped::Journal)
     }
 
-    /// One step taken back, if there is anything to take back.
-    pub async fn back_one(&mut self, step: &Step) -> Result<Option<(String, Failure)>, Failure> {
-        if !self.journal.status.is_open(&step.id) {
-            return Ok(None);
+    /// The operator goes on although these gates may not hold: on record before anything is done by it.
+    pub async fn accept(&mut self, gates: &BTreeSet<Gate>) -> Result<(), Failure> {
+        let new: Vec<Gate> = gates.difference(&self.journal.status.accepted).copied().collect();
+        if !new.is_empty() {
+            self.journal.write(Event::Accepted { gates: new }).await?;
+            self.known.accepted.clone_from(&self.journal.status.accepted);
         }
-        self.journal.write(Event::Undoing { step: step.id.clone() }).await?;
-        if step.reversal != Reversal::NothingToUndo {
-            self.view.show(Line::Back { step });
-            let (id, epoch, fleet) = (step.operation(self.spec), self.journal.status.epoch, self.fleet.clone());
-            let view = &mut *self.view;
-            let mut on = |kind| view.show(Line::Event { step, kind: &kind });
-            // In the window an agent that is away must not keep the others waiting: its own lease takes care of it.
-            let limit = if step.phase == Phase::Cutover { Duration::from_secs(5) } else { Duration::from_secs(120) };
-            if let Err(failure) = fleet.undo(&step.on, &id, epoch, limit, &mut on).await {
-                self.view.show(Line::Failed { step, failure: &failure });
-                self.journal.write(Event::Failed { step: step.id.clone(), failure: failure.clone() }).await?;
-                return Ok(Some((step.id.to_string(), failure)));
-            }
-        }
-        self.known.outcomes.remove(&step.id);
-        self.journal.write(Event::Undone { step: step.id.clone() }).await?;
-        Ok(None)
+        Ok(())
     }
 
     /// Whether the source has surrendered. Not to know is an answer, and stops us.
@@ -307,6 +328,10 @@ impl Drive<'_> {
         });
         Renewer(tasks.collect())
     }
+}
+
+fn silent(host: &HostName) -> Failure {
+    Failure::unknown("UNREACHABLE", format!("{host}: its agent does not answer"), "look at the host and its agent")
 }
 
 #[derive(Debug)]

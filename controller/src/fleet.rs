@@ -20,6 +20,8 @@ use tonic::transport::Channel;
 
 /// How long an agent may take to say something when it is only asked.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take to say that it is taking something back; the work itself may take longer.
+const TAKES_ORDERS: Duration = Duration::from_secs(1);
 
 /// Looks at hosts.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ impl Observer {
         }
         let address = self.addresses.get(host).ok_or_else(|| {
             Failure::refused(
-                "UNKNOWN_HOST",
+                "HOST_UNKNOWN",
                 format!("there is no host {host}"),
                 "run `flytt host add` for it, or correct migration.toml",
             )
@@ -115,6 +117,15 @@ impl Observer {
         self.settle(host, call.await).await
     }
 
+    /// What the host is doing, live or from its history, as it comes.
+    pub async fn samples(&self, host: &HostName, request: v1::SamplesRequest) -> Result<Samples, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            within(ANSWER, client.samples(request)).await
+        };
+        Ok(Samples { host: host.clone(), stream: self.settle(host, call.await).await? })
+    }
+
     /// The newest sample of replication.
     pub async fn replication(&self, host: &HostName, migration: &Migration) -> Result<v1::ReplicationSample, Failure> {
         let call = async {
@@ -125,6 +136,22 @@ impl Observer {
             sample.ok_or_else(silent)
         };
         self.settle(host, call.await).await
+    }
+}
+
+/// Samples as they come.
+#[derive(Debug)]
+pub struct Samples {
+    host: HostName,
+    stream: tonic::Streaming<v1::Sample>,
+}
+
+impl Samples {
+    /// The next one; `None` = there is no more. Live ones come each second, so silence is a broken connection.
+    pub async fn next(&mut self) -> Result<Option<v1::Sample>, Failure> {
+        let next = tokio::time::timeout(ANSWER, self.stream.message()).await;
+        let next = next.map_err(|_| silent()).and_then(|next| Ok(next?));
+        next.map_err(|failure| Failure { sentence: format!("{}: {}", self.host, failure.sentence), ..failure })
     }
 }
 
@@ -186,7 +213,8 @@ impl Operator {
         }
     }
 
-    /// Has the operation taken back.
+    /// Has the operation taken back. A host that does not take the order at once counts as away: the caller asks again, which
+    /// is safe, when nobody else waits.
     pub async fn undo(
         &self,
         host: &HostName,
@@ -195,24 +223,17 @@ impl Operator {
         limit: Duration,
         on: &mut (dyn FnMut(v1::event::Kind) + Send),
     ) -> Result<v1::event::Done, Failure> {
-        let until = Instant::now() + limit;
-        loop {
-            let call = async {
-                let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
-                let request = v1::UndoRequest { id: id.to_string(), epoch: epoch.0 };
-                let mut events = client.undo(request).await?.into_inner();
-                read(&mut events, on).await
-            };
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-            let result = tokio::time::timeout(left, call).await.unwrap_or_else(|_| Err(late(id, limit)));
-            match self.observer.settle(host, result).await {
-                // Taking back is safe to repeat, so an answer that was lost is simply asked for again.
-                Err(failure) if (failure.code == "UNREACHABLE" || failure.code == "STOPPED") && Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                result => return result,
-            }
-        }
+        let order = async {
+            let mut client = v1::operate_client::OperateClient::new(self.observer.channel(host).await?);
+            let request = v1::UndoRequest { id: id.to_string(), epoch: epoch.0 };
+            Ok::<_, Failure>(client.undo(request).await?.into_inner())
+        };
+        let call = async {
+            let mut events = tokio::time::timeout(TAKES_ORDERS, order).await.map_err(|_| silent())??;
+            read(&mut events, on).await
+        };
+        let result = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late(id, limit)));
+        self.observer.settle(host, result).await
     }
 
     /// Has the host's storage measured, and calls `on` with each event. Dropping the future ends the probe on the host.

@@ -29,12 +29,14 @@ pub enum Exit {
     Unknown,
     /// Another controller is in charge of this migration.
     InCharge,
+    /// Findings of a check, none of which forbids the move.
+    Warned,
     /// Ctrl-C; what was begun was taken back.
     Interrupted,
 }
 
 impl Exit {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ok,
         Self::Usage,
         Self::Spec,
@@ -44,6 +46,7 @@ impl Exit {
         Self::NeedsResume,
         Self::Unknown,
         Self::InCharge,
+        Self::Warned,
         Self::Interrupted,
     ];
 
@@ -59,6 +62,7 @@ impl Exit {
             Self::NeedsResume => 7,
             Self::Unknown => 8,
             Self::InCharge => 9,
+            Self::Warned => 10,
             Self::Interrupted => 130,
         }
     }
@@ -75,6 +79,7 @@ impl Exit {
             Self::NeedsResume => "needs_resume",
             Self::Unknown => "unknown",
             Self::InCharge => "in_charge",
+            Self::Warned => "warned",
             Self::Interrupted => "interrupted",
         }
     }
@@ -91,6 +96,7 @@ impl Exit {
             Self::NeedsResume => "The command stopped half-way; what was done is recorded and waits for `flytt resume`.",
             Self::Unknown => "What became of a change is not known; a person must look before anything else is done.",
             Self::InCharge => "Another controller is in charge of this migration; this one changed nothing.",
+            Self::Warned => "`flytt check` warns, and nothing forbids the move; nothing was changed.",
             Self::Interrupted => "The command was interrupted and took back what it had begun.",
         }
     }

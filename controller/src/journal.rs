@@ -1,13 +1,14 @@
 //! What was decided and what came of it, on disk before the call that it announces. Status is a fold over it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use flytt_proto::{
     failure::Failure,
     fuse::Fuse,
+    gate::Gate,
     name::{Epoch, Migration, StepId},
     record::{Record, Row},
     v1,
@@ -52,6 +53,15 @@ pub enum Event {
     Reached {
         milestone: Milestone,
     },
+    /// The operator goes on although these gates may not hold.
+    Accepted {
+        gates: Vec<Gate>,
+    },
+    /// What was found by the gates, before or while a step was done.
+    Found {
+        step: StepId,
+        findings: Vec<v1::Finding>,
+    },
 }
 
 /// Where a whole command ended.
@@ -89,6 +99,10 @@ pub struct Status {
     pub steps: BTreeMap<StepId, StepState>,
     pub outcomes: BTreeMap<StepId, v1::Outcome>,
     pub milestone: Option<Milestone>,
+    /// Gates that the operator overrides.
+    pub accepted: BTreeSet<Gate>,
+    /// What the gates found, in the order in which they did.
+    pub found: Vec<v1::Finding>,
     /// Unix milliseconds of the newest event.
     pub at_ms: u64,
 }
@@ -156,6 +170,8 @@ impl Status {
                 self.outcomes.remove(step);
             }
             Event::Reached { milestone } => self.milestone = Some(*milestone),
+            Event::Accepted { gates } => self.accepted.extend(gates),
+            Event::Found { findings, .. } => self.found.extend(findings.iter().cloned()),
         }
         Ok(self)
     }

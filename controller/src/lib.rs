@@ -1,5 +1,6 @@
 //! flytt's controller: it knows the order of things and nothing about how they are done.
 
+pub mod accept;
 mod bench;
 pub mod canary;
 pub mod cli;

@@ -2,24 +2,37 @@
 //!
 //! It knows order and never means: each row names an intent that the host's own agent understands.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+mod measure;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use flytt_proto::{
+    gate::Gate,
     name::{HostName, OperationId, StepId, step as named},
     v1::{self, action::Kind},
 };
 
-use crate::spec::{Checkpoint, Router, Spec, Transport};
+use crate::spec::{Checkpoint, Kernel, Router, Spec, Transport};
 
 use Part::{EveryRouter, Source, Target};
-use Phase::{Cutover, Finish, Preflight, Ready, Replicate, Seed};
+use Phase::{Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
+use measure::{gates, judge, probe};
 
 #[rustfmt::skip]
 const MOVE: &[Row] = &[
     //   id               phase      on           reversal         limit        what                                        action
     row("check",          Preflight, Target,      NothingToUndo,   secs(60),    "is this move possible?",                   check),
     row("check-router",   Preflight, EveryRouter, NothingToUndo,   secs(60),    "can this router hold connections?",        hold),
+    row("tune-source",    Tune,      Source,      Undo,            secs(60),    "kernel settings for the path",             tune),
+    row("tune-target",    Tune,      Target,      Undo,            secs(60),    "kernel settings for path and load",        tune),
+    row("probe-source",   Probe,     Source,      NothingToUndo,   secs(900),   "what does a commit wait here? gently",     probe),
+    row("probe-target",   Probe,     Target,      NothingToUndo,   secs(7_200), "what does its storage sustain?",           probe),
+    row("gates",          Gates,     Target,      NothingToUndo,   secs(60),    "are both machines fit for it?",            judge),
     row("credential",     Seed,      Target,      Undo,            secs(30),    "make the replication role's password",     credential),
     row("admit",          Seed,      Source,      Undo,            secs(60),    "let the target in: roles, access, slot",   admit),
     row("tunnel",         Seed,      Target,      Undo,            secs(30),    "open the tunnel to the source",            tunnel),
@@ -49,6 +62,12 @@ const MOVE: &[Row] = &[
 pub enum Phase {
     /// Looks only.
     Preflight,
+    /// Kernel settings; stays when a cutover is taken back.
+    Tune,
+    /// Measures the storage; nothing stays of it but its report.
+    Probe,
+    /// Looks only: judges what was measured, before a byte is moved.
+    Gates,
     Seed,
     Replicate,
     /// Before the window; takes as long as it takes.
@@ -56,6 +75,13 @@ pub enum Phase {
     /// The window: the budget runs from its first step to the point of no return.
     Cutover,
     Finish,
+}
+
+impl Phase {
+    /// Its steps ask for findings and change nothing.
+    pub fn looks(self) -> bool {
+        matches!(self, Preflight | Gates)
+    }
 }
 
 /// Whether a step can be taken back. There is no default: it must be decided.
@@ -128,6 +154,8 @@ pub struct Known {
     pub addresses: BTreeMap<HostName, String>,
     pub facts: BTreeMap<HostName, v1::FactsReply>,
     pub outcomes: BTreeMap<StepId, v1::Outcome>,
+    /// What the operator goes on with although it does not hold.
+    pub accepted: BTreeSet<Gate>,
 }
 
 impl Known {
@@ -155,7 +183,8 @@ pub struct Plan {
 /// Source to target.
 pub fn move_over(spec: &Spec) -> Plan {
     let mut steps = Vec::new();
-    for row in MOVE {
+    let tunes = spec.tuning.kernel == Kernel::Auto;
+    for row in MOVE.iter().filter(|row| row.phase != Tune || tunes) {
         let step = |on: &HostName, router: Option<usize>, role| Step {
             id: id(row.id, router),
             phase: row.phase,
@@ -285,6 +314,12 @@ fn replaced(spec: &Spec) -> String {
     spec.replace_system.map(|system| system.to_string()).unwrap_or_default()
 }
 
+/// The other end of the path is the other database host.
+fn tune(spec: &Spec, known: &Known, step: &Step) -> Option<Kind> {
+    let other = if step.role == v1::Role::Source { &spec.target } else { &spec.source };
+    Some(Kind::Tune(v1::Tune { role: step.role.into(), peer: Some(known.peer(other)?) }))
+}
+
 fn credential(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
     Some(Kind::Credential(v1::Credential {}))
 }
@@ -308,12 +343,13 @@ fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         system: source.system.clone(),
         replace_system: replaced(spec),
         expected_bytes: source.data_bytes,
+        gates: Some(gates(spec, known)),
     }))
 }
 
 fn follow(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
     let (transport, server) = (transport(spec), server(spec, known)?);
-    Some(Kind::Follow(v1::Follow { transport, server, lag_bytes: spec.gates.lag_bytes }))
+    Some(Kind::Follow(v1::Follow { transport, server, lag_bytes: spec.gates.lag_bytes, gates: Some(gates(spec, known)) }))
 }
 
 fn ready_source(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {

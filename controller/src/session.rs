@@ -167,6 +167,7 @@ impl Session {
 
     fn hold(&self, spec: Spec, mut known: Known, journal: Journal) -> Held {
         known.outcomes.clone_from(&journal.status.outcomes);
+        known.accepted.clone_from(&journal.status.accepted);
         let operator = Operator { observer: self.observer.clone() };
         Held { plan: plan::move_over(&spec), spec, known, journal, operator, stop: self.stop.clone() }
     }

@@ -5,6 +5,7 @@ pub mod code;
 pub mod durable;
 pub mod failure;
 pub mod fuse;
+pub mod gate;
 pub mod identity;
 pub mod name;
 pub mod record;
@@ -15,6 +16,7 @@ mod hex;
 #[allow(
     missing_debug_implementations,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::wildcard_enum_match_arm,
     reason = "generated code"
 )]

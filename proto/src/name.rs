@@ -187,6 +187,13 @@ pub enum Position {
 }
 
 impl Position {
+    /// How much log was written up to here since there is one.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Position::Postgres(lsn) => lsn.0,
+        }
+    }
+
     /// Whether this position includes `other`; `None` when they are of different engines.
     pub fn covers(&self, other: &Position) -> Option<bool> {
         match (self, other) {

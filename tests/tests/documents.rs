@@ -148,6 +148,7 @@ const NO_CODES: &[&str] = &[
     "BACKEND",
     "BEGIN",
     "CARGO_PKG_VERSION",
+    "CODE",
     "COMMIT",
     "EXCLUSIVE",
     "FLYTT_STAGE",

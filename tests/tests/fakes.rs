@@ -1,6 +1,7 @@
 //! The whole move on fakes: in a loop over everything that can die, at every point at which it can.
 
 mod lab;
+mod samples;
 
 use flytt::halt::Exit;
 use flytt_proto::fuse::Fuse;
@@ -11,10 +12,14 @@ async fn a_move_goes_through_and_leaves_nothing() {
     let lab = Lab::new(|_| 0).await;
     lab.start(&Fuse::default()).await.expect("it follows");
     lab.holds(Side::Source, "following").await;
+    let [source, target] = &lab.kernels;
+    assert_eq!((source.value("net/core/rmem_max"), source.value("vm/swappiness")), ("16777216".into(), "60".into()));
+    assert_eq!((target.value("net/ipv4/tcp_wmem"), target.value("vm/swappiness")), ("4096 65536 16777216".into(), "1".into()));
     lab.cutover(&Fuse::default()).await.expect("it moves");
     lab.holds(Side::Target, "moved").await;
     lab.finish(&Fuse::default()).await.expect("it finishes");
     lab.holds(Side::Target, "finished").await;
+    assert!(lab.kernels.iter().all(|kernel| kernel.drop_in().exists()), "the tuning stays");
     let world = lab.world.lock();
     assert!(world.target.objects.is_empty() || !world.target.objects.contains("role"), "{:?}", world.target.objects);
     assert!(world.source.signal().exists(), "the old source would come back writable");
@@ -29,6 +34,16 @@ async fn rollback_leaves_the_hosts_as_they_were() {
     lab.holds(Side::Source, "rolled back").await;
     lab.is_as_it_was("rolled back");
     lab.start(&Fuse::default()).await.expect("and it can begin again");
+}
+
+/// It asks the target four times a second whether it has opened; on record it is before its gate goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_waits_until_the_targets_gate_is_gone() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.world.lock().target_reloads_in = std::time::Duration::from_millis(700);
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    lab.holds(Side::Target, "moved").await;
 }
 
 /// How a story goes on after somebody died.

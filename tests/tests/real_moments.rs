@@ -50,6 +50,8 @@ async fn the_controller_dies_after_the_surrender() {
         // Without a person: the agents complete it between themselves.
         scene.recovered(&canary).await;
         scene.assert_holder(Holder::Target).await;
+        let said = std::fs::read_to_string(scene.agents().router.process.log()).unwrap();
+        assert!(!said.contains("nobody renewed the hold"), "the router waited for its lease\n{said}");
         scene.must(&RESUME).await;
         scene.ends(canary, Holder::Target).await;
     }
@@ -153,6 +155,29 @@ async fn an_agent_is_away_for_longer_than_the_lease() {
         scene.carry_on().await;
     }
     scene.ends(canary, holder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_keeps_nobody_else_waiting() {
+    let scene = Scene::set(2, FAST).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    let mut cutover = scene.flytt(&CUTOVER);
+    cutover.comes_to(Ends("cut-catch-up")).await;
+    scene.agents().target.process.pause();
+    cutover.comes_to(Begins("cut-promote")).await;
+    cutover.interrupt();
+    // Its own steps come before and after these, and wait for it.
+    for step in ["cut-fence", "cut-hold-1"] {
+        cutover.until(step, |line| line["step"] == step && line["taking_back"] == true).await;
+    }
+    scene.recovered(&canary).await;
+    scene.agents().target.process.resume();
+    let ended = cutover.end().await;
+    assert_eq!(ended.code, Some(130), "{ended}");
+    scene.assert_holder(Holder::Source).await;
+    scene.carry_on().await;
+    scene.ends(canary, Holder::Source).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,15 +324,37 @@ async fn the_router_dies_in_the_window() {
         scene.stage.proxy.process().kill_hard();
         let ended = cutover.end().await;
         println!("{moment:?}: exit {:?} {:?}", ended.code, ended.failures());
+        assert!(matches!(ended.code, Some(0 | 6)), "{moment:?}: {ended}");
         scene.recovered(&canary).await;
         let holder = scene.settle(&ended).await;
         match holder {
             Holder::Source => scene.carry_on().await,
-            Holder::Target if ended.code != Some(0) => drop(scene.must(&RESUME).await),
             Holder::Target => {}
         }
         scene.ends(canary, holder).await;
     }
+}
+
+/// The cutover cannot go on without it. The source serves before HAProxy is back, and then there is nothing to take back there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_restarts_in_the_window_does_not_need_a_person() {
+    let scene = Scene::set(2, FAST).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    for moment in [Ends("cut-hold-1"), Ends("cut-fence")] {
+        let mut cutover = scene.flytt(&CUTOVER);
+        cutover.comes_to(moment).await;
+        scene.stage.proxy.process().keep_down();
+        pause(1_500).await;
+        assert!(scene.accepts_writes(&scene.stage.source).await, "{moment:?}: the source waits for the router");
+        scene.stage.proxy.process().bring_back();
+        let ended = cutover.end().await;
+        assert_eq!((ended.code, ended.failures()), (Some(6), vec!["ROUTER_UNREACHABLE"]), "{moment:?}: {ended}");
+        scene.recovered(&canary).await;
+        scene.assert_holder(Holder::Source).await;
+        scene.carry_on().await;
+    }
+    scene.ends(canary, Holder::Source).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use flytt::journal::{Event, Status};
 use flytt_agent::ledger::{Book, Entry};
-use flytt_proto::{fuse::Fuse, record::Record};
+use flytt_proto::{fuse::Fuse, gate::Gate, record::Record, v1::finding::Level};
 use lab::Lab;
 
 fn golden(name: &str) -> std::path::PathBuf {
@@ -32,6 +32,18 @@ fn a_journal_of_the_first_version_still_reads() {
     });
     assert_eq!(status.milestone, Some(flytt::journal::Milestone::Finished));
     assert!(status.is_done(&"cut-surrender".parse().unwrap()));
+}
+
+#[test]
+fn what_the_gates_found_and_what_was_accepted_still_reads() {
+    let status = lines("journal-v1-gates.jsonl").iter().fold(Status::default(), |status, line| {
+        let event: Event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        status.after(&event).unwrap_or_else(|error| panic!("{line}: {error}"))
+    });
+    assert_eq!(status.accepted, [Gate::Iops, Gate::Steal].into());
+    let found: Vec<_> = status.found.iter().map(|finding| (finding.code.as_str(), finding.level())).collect();
+    assert_eq!(found, [("PEAK_SHORT", Level::Warn), ("GATE_IOPS", Level::Accepted), ("GATE_STEAL", Level::Accepted)]);
+    assert!(status.is_done(&"gates".parse().unwrap()));
 }
 
 #[test]

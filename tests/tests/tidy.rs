@@ -132,7 +132,8 @@ fn nothing_is_left_for_later_in_the_code() {
 
 /// Left depends on right, never the other way. What stands in no row (`host`, `apply`, `lease`, `ledger`, `baton`, `config`) is
 /// the agent itself: it ties the rows together.
-const ORDER: &[&[&str]] = &[&["service"], &["action"], &["engine", "router", "link"], &["change"], &["command"], &["secret"]];
+const ORDER: &[&[&str]] =
+    &[&["service"], &["action"], &["engine", "router", "link", "tuning"], &["change"], &["command"], &["secret"]];
 
 /// Engine and router are what `change` acts through: it names their traits and their progress, and they name its data. A link
 /// asks the engine whether a connection's first packet may pass, and knows no more of it than the answer's type.

@@ -25,7 +25,11 @@ impl Intent for v1::Finish {
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         at.host.close_tunnel(&at.migration).await;
-        Ok(plain("nothing of this move is left here"))
+        let kept = at.host.changes_of(&at.migration, super::tune::is_tune);
+        if kept.is_empty() {
+            return Ok(plain("nothing of this move is left here"));
+        }
+        Ok(plain(format!("nothing of this move is left here but {} kernel settings, as they were set", kept.len())))
     }
 
     async fn before_undo(&self, _at: &At) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::watch;
 
 #[tonic::async_trait]
 impl Intent for v1::Follow {
@@ -12,6 +13,10 @@ impl Intent for v1::Follow {
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         recipe(at, engine::Intent::Follow(super::seed::upstream(at, self.transport(), &self.server)?)).await
+    }
+
+    async fn watch(&self, at: &At) -> Failure {
+        watch::catch_up(at, self.gates.as_ref(), self.lag_bytes).await
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {

@@ -23,6 +23,7 @@ mod finish;
 mod follow;
 mod gate;
 mod hold;
+mod judge;
 mod open;
 pub(crate) mod probe;
 mod promote;
@@ -81,6 +82,11 @@ pub(crate) trait Intent: Send + Sync {
         Ok(())
     }
 
+    /// What may end the work while it is under way; returns only to end it.
+    async fn watch(&self, _at: &At) -> Failure {
+        std::future::pending().await
+    }
+
     /// Waits until it is true, proves it, and says what it came to.
     async fn conclude(&self, _at: &At) -> Result<v1::Outcome, Failure> {
         Ok(plain("done"))
@@ -134,6 +140,7 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Finish(it) => Box::new(it),
         Kind::Tune(it) => Box::new(it),
         Kind::Probe(it) => Box::new(it),
+        Kind::Judge(it) => it,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::*;
 use crate::{
     apply::{self, Feed},
@@ -11,11 +13,18 @@ use crate::{
 
 /// How often a probe outside of a move looks whether a move begins.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it may take to end then: what is under way on the disk is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tonic::async_trait]
 impl Intent for v1::Probe {
     fn role(&self) -> v1::Role {
         v1::Probe::role(self)
+    }
+
+    /// Storage changes: what it sustained in an earlier try is no answer.
+    fn stays(&self) -> bool {
+        false
     }
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
@@ -24,17 +33,34 @@ impl Intent for v1::Probe {
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let is_source = self.role() == v1::Role::Source;
         let ask = Ask {
             place: data_directory(&at.host)?,
             file_bytes: self.file_bytes,
             seconds: self.seconds,
-            jobs: Vec::new(),
+            jobs: if is_source { Vec::new() } else { GATES.map(str::parse).into_iter().collect::<Result<_, _>>()? },
             serving: serving(&at.host).await?,
-            gently: self.role() == v1::Role::Source,
+            gently: is_source,
         };
-        measure(&at.host, ask, at.events.clone()).await
+        // One outside of a move gives way to us, and has ended soon.
+        let hold = tokio::time::timeout(PATIENCE, at.host.probing.clone().lock_owned()).await.map_err(|_| running())?;
+        match measure(ask, hold, at.events.clone()).await {
+            // Not every file system can be measured. The gates make of that what they are told to.
+            Err(failure) if is_source || CANNOT.contains(&failure.code.as_str()) => {
+                tracing::warn!(code = failure.code, "{failure}");
+                let at_ms = jiff::Timestamp::now().as_millisecond();
+                let report = v1::ProbeReport { at_ms, stopped: failure.sentence, ..v1::ProbeReport::default() };
+                Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Probed(Box::new(report))) })
+            }
+            result => result,
+        }
     }
 }
+
+/// What the gates judge by. An operator's own probe tells more.
+const GATES: [&str; 2] = [probe::RANDOM_WRITES, probe::COMMITS];
+/// The file system is not one to be probed; of the disk below it that says nothing.
+const CANNOT: [&str; 2] = ["NO_DIRECT_IO", "NO_UNNAMED_FILE"];
 
 /// A probe outside of a move. It ends when nobody listens any more, and gives way to any operation of a move.
 pub(crate) fn start(host: &Arc<Host>, request: v1::ProbeRequest) -> Result<Feed, Failure> {
@@ -56,20 +82,22 @@ pub(crate) fn start(host: &Arc<Host>, request: v1::ProbeRequest) -> Result<Feed,
             serving: serving(&host).await?,
             gently: false,
         };
+        let hold = host.probing.clone().try_lock_owned().map_err(|_| running())?;
         tokio::select! {
-            result = measure(&host, ask, events) => result,
+            result = measure(ask, hold, events) => result,
             () = turn_taken(&host) => Err(busy("has begun")),
         }
     }))
 }
 
-async fn measure(host: &Host, ask: Ask, events: Events) -> Result<v1::Outcome, Failure> {
-    // Held until nothing is left of the probe, which may be after somebody has lost interest in it.
-    let hold = host.probing.clone().try_lock_owned().map_err(|_| {
-        Failure::refused("PROBE_RUNNING", "a probe is running on this host; two would measure each other", "wait for its end")
-    })?;
+/// `hold` is held until nothing is left of the probe, which may be after somebody has lost interest in it.
+async fn measure(ask: Ask, hold: OwnedMutexGuard<()>, events: Events) -> Result<v1::Outcome, Failure> {
     let report = probe::run(ask, hold, move |progress| events.say(progress)).await?;
     Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Probed(Box::new(report))) })
+}
+
+fn running() -> Failure {
+    Failure::refused("PROBE_RUNNING", "a probe is running on this host; two would measure each other", "wait for its end")
 }
 
 fn data_directory(host: &Host) -> Result<Place, Failure> {

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::*;
-use crate::baton::{Command, Phase};
+use crate::{
+    baton::{Command, Phase},
+    watch,
+};
 
 #[tonic::async_trait]
 impl Intent for v1::Seed {
@@ -21,6 +24,10 @@ impl Intent for v1::Seed {
             expected_bytes: self.expected_bytes,
         };
         recipe(at, engine::Intent::Seed(order)).await
+    }
+
+    async fn watch(&self, at: &At) -> Failure {
+        watch::copy(at, self.gates.as_ref()).await
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {

@@ -57,7 +57,7 @@ impl Guard {
             }
             Guard::EpochRaised => ("EPOCH_NOT_RAISED", "the right comes back only with a higher epoch", STATUS),
             Guard::NoWayBackAfterSurrender => (
-                "PAST_NO_RETURN",
+                "POINT_OF_NO_RETURN",
                 "the right to write has been given away, and time or a controller cannot bring it back",
                 "let the target open, or burn it and bring its receipt; where it is lost for good, see docs/runbook.md",
             ),

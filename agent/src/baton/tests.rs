@@ -129,11 +129,11 @@ fn a_fence_that_ends_raises_the_epoch_in_the_very_event_that_lets_it_go() {
 #[test]
 fn after_surrender_neither_time_nor_a_controller_brings_it_back() {
     let source = surrendered(1);
-    assert_eq!(refused(&source, Command::LeaseEnded), "PAST_NO_RETURN");
-    assert_eq!(refused(&source, Command::Abort { epoch: Epoch(1) }), "PAST_NO_RETURN");
+    assert_eq!(refused(&source, Command::LeaseEnded), "POINT_OF_NO_RETURN");
+    assert_eq!(refused(&source, Command::Abort { epoch: Epoch(1) }), "POINT_OF_NO_RETURN");
     let taken_over = played(source, [charge(9)]);
     assert_eq!((taken_over.epoch(), taken_over.command_epoch()), (Epoch(1), Epoch(9)));
-    assert_eq!(refused(&taken_over, Command::Abort { epoch: Epoch(9) }), "PAST_NO_RETURN");
+    assert_eq!(refused(&taken_over, Command::Abort { epoch: Epoch(9) }), "POINT_OF_NO_RETURN");
     assert_eq!(taken_over.decide(&surrender(9, closed_proof(1, 100))), Ok(None), "a resumed controller may have it re-issued");
     assert_eq!(taken_over.statement(&host()), Some(permit(1)));
 

@@ -7,10 +7,14 @@ use flytt_proto::{
     failure::{Effect, Failure},
     fuse::Fuse,
     name::Migration,
+    v1,
 };
 use tokio::sync::mpsc;
 
-use super::{Change, File, RouteChange, Verb, block, data_dir};
+use super::{
+    Change, File, RouteChange, RouteState, Verb, block, data_dir,
+    sysctl::{self, Kernel},
+};
 use crate::{
     engine::{Engine, Progress, Serving},
     router::Router,
@@ -21,6 +25,7 @@ use crate::{
 pub struct Hands {
     pub engine: Option<Arc<dyn Engine>>,
     pub router: Option<Arc<dyn Router>>,
+    pub kernel: Kernel,
     pub fuse: Fuse,
 }
 
@@ -47,6 +52,7 @@ impl Hands {
             }
             Change::Server(verb) => self.engine()?.tell(migration, verb).await?,
             Change::Route(route) => self.router()?.route(route).await?,
+            Change::Sysctl(it) => sysctl::apply(&self.kernel, it, &self.fuse)?,
         }
         self.fuse.point(|| format!("after {change}"))
     }
@@ -78,10 +84,8 @@ impl Hands {
             Change::Server(
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
-            Change::Route(route) => {
-                let back = RouteChange { to: route.was, was: route.to, ..route.clone() };
-                self.router()?.route(&back).await?;
-            }
+            Change::Route(route) => self.undo_route(route).await?,
+            Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
         }
         self.fuse.point(|| format!("after undo of {change}"))?;
         Ok(note)
@@ -116,6 +120,16 @@ impl Hands {
                 "stop that server if it is the one to be replaced, then run the command again",
             )),
         }
+    }
+
+    /// A router that restarted stands as its own file says, and knows of no hold: it is not held again in order to be released.
+    async fn undo_route(&self, route: &RouteChange) -> Result<(), Failure> {
+        let RouteChange { backend, source, target, .. } = route.clone();
+        let now = self.router()?.state(&v1::Route { backend, source, target }).await?;
+        if now == RouteState::Source && route.was != RouteState::Source {
+            return Ok(());
+        }
+        self.router()?.route(&RouteChange { to: route.was, was: route.to, ..route.clone() }).await
     }
 
     /// An object may be in use for a moment longer (a slot whose sender is just ending): tried again for five seconds. A
@@ -157,7 +171,7 @@ fn write_file(file: &File, content: Option<&str>) -> io::Result<()> {
     }
 }
 
-fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
+pub(super) fn disk(path: &std::path::Path, error: &io::Error) -> Failure {
     Failure::unknown(
         "DISK",
         format!("{}: {error}", path.display()),

@@ -6,12 +6,16 @@
 mod block;
 pub(crate) mod data_dir;
 mod hands;
+pub mod sysctl;
 
 use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use hands::Hands;
+pub use sysctl::Sysctl;
+
+use hands::disk;
 
 /// One effect on the host, with what its undo needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub enum Change {
     Server(Verb),
     /// A router's state for one backend.
     Route(RouteChange),
+    /// A kernel setting, live and over a restart.
+    Sysctl(Sysctl),
 }
 
 /// SQL that the engine composed from checked names. Each statement is safe to repeat; so is each undo.
@@ -171,6 +177,7 @@ impl fmt::Display for Change {
                 Verb::Promote => f.write_str("promote the standby"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
+            Change::Sysctl(sysctl) => sysctl.fmt(f),
         }
     }
 }

@@ -23,8 +23,8 @@ const CHUNK: usize = 256 * 1024;
 /// With less than this left in the buffer a new one is begun.
 const LEAST: usize = 64 * 1024;
 
-/// Frames on their way to the transport. While it takes none, the socket is not read.
-pub(super) const DEPTH: usize = 8;
+/// Frames on their way to the transport: while one waits, the next grows.
+pub(super) const DEPTH: usize = 1;
 
 /// How long a transport that is gone may take to say why.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -88,30 +88,34 @@ where
     Err(broken("it ends without an End"))
 }
 
+/// What comes while the transport is busy goes along in one frame: a server writes in pieces of 8 KiB, and every frame costs
+/// wake-ups on its whole way. Nothing waits for more than that.
 async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn(v1::Frame) -> T) -> Result<(), Failure> {
     let gone = || broken("the other agent is gone");
     let mut buffer = BytesMut::with_capacity(CHUNK);
-    loop {
+    let mut ended = false;
+    while !ended {
         if buffer.capacity() < LEAST {
             buffer.reserve(CHUNK);
         }
-        let read = tokio::select! {
-            read = reader.read_buf(&mut buffer) => read.map_err(broken)?,
+        ended = tokio::select! {
+            read = reader.read_buf(&mut buffer) => read.map_err(broken)? == 0,
             () = out.closed() => return Err(gone()),
         };
-        if read > 0 {
-            // A server writes in pieces of 8 KiB, and every frame costs wake-ups on its whole way: what comes while others
-            // have their turn goes along. Nothing waits for more than that. An end or an error is for the next read.
-            tokio::task::yield_now().await;
-            while buffer.len() < LEAST && matches!(reader.try_read_buf(&mut buffer), Ok(more) if more > 0) {}
-        }
-        let kind = match read {
-            0 => v1::frame::Kind::End(v1::frame::End {}),
-            _ => v1::frame::Kind::Data(buffer.split().freeze()),
+        // The writer may be on this very processor.
+        tokio::task::yield_now().await;
+        let permit = loop {
+            tokio::select! {
+                biased;
+                read = reader.read_buf(&mut buffer), if !ended && buffer.len() < buffer.capacity() => {
+                    ended = read.map_err(broken)? == 0;
+                }
+                permit = out.reserve() => break permit.map_err(|_| gone())?,
+            }
         };
-        out.send(wrap(frame(kind))).await.map_err(|_| gone())?;
-        if read == 0 {
-            return Ok(());
+        if !buffer.is_empty() {
+            permit.send(wrap(frame(v1::frame::Kind::Data(buffer.split().freeze()))));
         }
     }
+    out.send(wrap(frame(v1::frame::Kind::End(v1::frame::End {})))).await.map_err(|_| gone())
 }

@@ -11,10 +11,11 @@ use flytt_proto::{
     name::{Epoch, Migration, Position},
     v1,
 };
+use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use super::{Streamed, migration, operation};
-use crate::{action, engine::Serving, host::Host, ledger::State};
+use crate::{action, engine::Serving, host::Host, ledger::State, samples::Past};
 
 #[derive(Clone, Debug)]
 pub struct Observe(pub Arc<Host>);
@@ -24,8 +25,15 @@ impl v1::observe_server::Observe for Observe {
     type ReplicationStream = Streamed<v1::ReplicationSample>;
     type SamplesStream = Streamed<v1::Sample>;
 
-    async fn samples(&self, _request: Request<v1::SamplesRequest>) -> Result<Response<Self::SamplesStream>, Status> {
-        Err(Status::unimplemented("samples"))
+    async fn samples(&self, request: Request<v1::SamplesRequest>) -> Result<Response<Self::SamplesStream>, Status> {
+        let request = request.into_inner();
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        if request.live {
+            tokio::spawn(live(self.0.clone(), sender));
+        } else {
+            tokio::spawn(past(self.0.samples.past(&request).await?, sender));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
     }
 
     async fn facts(&self, _request: Request<v1::FactsRequest>) -> Result<Response<v1::FactsReply>, Status> {
@@ -52,6 +60,9 @@ impl v1::observe_server::Observe for Observe {
             reply.data_bytes = facts.data_bytes;
             reply.address = facts.address;
         }
+        reply.peak = host.samples.peak();
+        reply.storage = host.samples.storage();
+        reply.probe = crate::probe::last(&host.config.state);
         if let Some(router) = &host.hands.router {
             reply.router = router.name().into();
             reply.entrance = router.entrance().into();
@@ -109,6 +120,47 @@ impl v1::observe_server::Observe for Observe {
             }
         });
         Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+    }
+}
+
+type Sent = tokio::sync::mpsc::Sender<Result<v1::Sample, Status>>;
+
+/// Until the caller goes away, or we do.
+async fn live(host: Arc<Host>, sender: Sent) {
+    let mut samples = host.samples.live();
+    loop {
+        let sample = tokio::select! {
+            sample = samples.recv() => sample,
+            () = sender.closed() => return,
+            () = host.ended.cancelled() => return,
+        };
+        let sample = match sample {
+            Ok(sample) => sample.as_ref().clone(),
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        if sender.send(Ok(sample)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn past(mut past: Past, sender: Sent) {
+    loop {
+        let samples = match past.next().await {
+            Ok(Some(samples)) => samples.into_iter().map(Ok).collect(),
+            Ok(None) => return,
+            Err(failure) => vec![Err(failure.into())],
+        };
+        let broken = samples.last().is_some_and(Result::is_err);
+        for sample in samples {
+            if sender.send(sample).await.is_err() {
+                return;
+            }
+        }
+        if broken {
+            return;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Applies changes and takes them back with the agent's own hands; without its ledger.
 
 use flytt_agent::{
-    change::{Change, Hands},
+    change::{Change, Hands, sysctl::Kernel},
     engine::{Engine as _, Intent},
 };
 use flytt_proto::{failure::Failure, fuse::Fuse, name::Migration};
@@ -13,7 +13,7 @@ pub(crate) fn shop() -> Migration {
 }
 
 fn hands(server: &Server) -> Hands {
-    Hands { engine: Some(server.engine.clone()), router: None, fuse: Fuse::default() }
+    Hands { engine: Some(server.engine.clone()), router: None, kernel: Kernel::default(), fuse: Fuse::default() }
 }
 
 /// Each change twice, because it must bear that.

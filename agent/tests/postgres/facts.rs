@@ -44,6 +44,41 @@ fn a_fresh_target_beside_a_live_source_has_no_blocker_but_this_machines_own() {
     });
 }
 
+/// A fence would go into the files of one server, and its proof be asked of another.
+#[test]
+fn an_agent_that_was_told_of_two_servers_is_found_out() {
+    as_server_user("facts::an_agent_that_was_told_of_two_servers_is_found_out", |base| async move {
+        let source = Server::source(&base).await;
+        let target = Server::prepare(&base, "target");
+        let elsewhere = base.join("another");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let by_another_path = base.join("linked");
+        std::os::unix::fs::symlink(&source.root, &by_another_path).unwrap();
+        let claim = async |data: std::path::PathBuf, file: std::path::PathBuf, run: std::path::PathBuf| -> Vec<String> {
+            let config = flytt_agent::config::Postgres {
+                data_directory: data,
+                config_file: Some(file),
+                socket: run,
+                port: source.port,
+                ..source.settings()
+            };
+            let told = flytt_agent::engine::postgres::Postgres::new(config, base.join("none"), false);
+            let (here, there) = (told.facts().await.unwrap(), target.engine.facts().await.unwrap());
+            let found = judge(&base).findings(&here, &there, &Check::default());
+            let found = found.into_iter().filter(|finding| finding.code == "AGENT_CONFIG_DIFFERS");
+            found.map(|finding| finding.sentence).collect()
+        };
+        let (data, file, run) = (source.data(), source.root.join("etc/postgresql.conf"), source.root.join("run"));
+        assert_eq!(claim(data.clone(), file.clone(), run.clone()).await, [""; 0]);
+        let linked = |part: &str| by_another_path.join(part);
+        assert_eq!(claim(linked("data"), linked("etc/postgresql.conf"), linked("run")).await, [""; 0]);
+        let found = claim(elsewhere.clone(), file.clone(), run.clone()).await;
+        assert!(found.len() == 1 && found[0].contains("data_directory") && found[0].contains("another"), "{found:?}");
+        let found = claim(data, target.root.join("etc/postgresql.conf"), run).await;
+        assert!(found.len() == 1 && found[0].contains("config_file"), "{found:?}");
+    });
+}
+
 /// Any engine can judge facts; it need not be one of the two sides'.
 fn judge(base: &std::path::Path) -> flytt_agent::engine::postgres::Postgres {
     let config = flytt_agent::config::Postgres {

@@ -52,22 +52,13 @@ impl Server {
         )
         .unwrap();
         fs::write(root.join("etc/pg_ident.conf"), "# nobody yet\n").unwrap();
-        let bin = bin();
-        let engine = Postgres::new(
-            config::Postgres {
-                data_directory: root.join("data"),
-                config_file: Some(root.join("etc/postgresql.conf")),
-                bin: bin.clone(),
-                socket: root.join("run"),
-                port,
-                log: Some(root.join("log")),
-                role: "postgres".into(),
-                database: "postgres".into(),
-            },
-            root.join("state"),
-            true,
-        );
-        Self { root, port, bin, engine: std::sync::Arc::new(engine) }
+        let engine = Postgres::new(settings(&root, port), root.join("state"), true);
+        Self { bin: bin(), root, port, engine: std::sync::Arc::new(engine) }
+    }
+
+    /// What its agent is told of it.
+    pub(crate) fn settings(&self) -> config::Postgres {
+        settings(&self.root, self.port)
     }
 
     /// A cluster with an application's role and table, running.
@@ -131,6 +122,19 @@ impl Server {
         let (client, connection) = settings.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+}
+
+fn settings(root: &Path, port: u16) -> config::Postgres {
+    config::Postgres {
+        data_directory: root.join("data"),
+        config_file: Some(root.join("etc/postgresql.conf")),
+        bin: bin(),
+        socket: root.join("run"),
+        port,
+        log: Some(root.join("log")),
+        role: "postgres".into(),
+        database: "postgres".into(),
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn run(options: ProbeOptions, stop: &CancellationToken, view: &
         lines.extend(of_job);
     }
     let value = json!({ "bench": "probe", "lines": lines.len() });
-    Ok(Answer { text: value.to_string(), value })
+    Ok(crate::verb::answer(value.to_string(), value))
 }
 
 /// Pairs of (ours, fio's); who begins changes with each.

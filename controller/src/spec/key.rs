@@ -44,6 +44,13 @@ pub(super) enum Form {
         least: u64,
         most: u64,
     },
+    /// A number that may have a fraction, of three digits at most.
+    Factor {
+        least: &'static str,
+        most: &'static str,
+    },
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
     /// The whole key belongs to a part that is not built yet.
     Planned,
 }
@@ -64,7 +71,7 @@ impl Presence {
     }
 }
 
-use Form::{Count, Host, Limit, Migration, Only, Path, Planned, Quantity, Server, System, Word};
+use Form::{Count, Factor, Host, Limit, Migration, Only, Path, Planned, Quantity, Server, System, Word, Words};
 use Presence::{Default, Optional, Required};
 
 const fn key(section: &'static str, name: &'static str, form: Form, presence: Presence) -> Key {
@@ -77,11 +84,15 @@ const fn duration(least: &'static str, most: &'static str) -> Form {
 
 const ENGINE: Form = Word { built: &["postgres"], planned: &["mysql", "mariadb"] };
 const TRANSPORT: Form = Word { built: &["tunnel", "direct"], planned: &[] };
+const KERNEL: Form = Word { built: &["auto", "off"], planned: &[] };
 const METHOD: Form = Word { built: &["physical"], planned: &["dump", "cold"] };
 // The bounds are those of pg_basebackup's --max-rate (PostgreSQL manual, pg_basebackup).
 const MAX_RATE: Form = Limit { unit: Unit::Rate, least: "32KiB/s", most: "1GiB/s" };
 const CHECKPOINT: Form = Word { built: &["spread", "fast"], planned: &[] };
 const LAG_BYTES: Form = Quantity { unit: Unit::Size, least: "8KiB", most: "16GiB" };
+const STEAL: Form = Quantity { unit: Unit::Percent, least: "0.1%", most: "100%" };
+const GATES: Form = Words(&["iops", "commit", "storage", "steal", "converge"]);
+const PROBE_FILE: Form = Quantity { unit: Unit::Size, least: "1MiB", most: "64GiB" };
 const FENCE: Form = Word { built: &["in_place"], planned: &["stop"] };
 const ROUTER: Form = Word { built: &["haproxy"], planned: &["pgbouncer", "floating_ip", "hook"] };
 
@@ -92,6 +103,7 @@ pub(super) const KEYS: &[Key] = &[
     key("source", "host", Host, Required("\"db-old\"")),
     key("target", "host", Host, Required("\"db-new\"")),
     key("target", "replace", System, Optional("\"7438912345678901234\"")),
+    key("tuning", "kernel", KERNEL, Default("\"auto\"")),
     key("seed", "method", METHOD, Default("\"physical\"")),
     key("seed", "jobs", Only, Default("\"auto\"")),
     key("seed", "compress", Only, Default("\"none\"")),
@@ -99,9 +111,12 @@ pub(super) const KEYS: &[Key] = &[
     key("seed", "checkpoint", CHECKPOINT, Default("\"spread\"")),
     key("gates", "lag", duration("100ms", "1m"), Default("\"1s\"")),
     key("gates", "lag_bytes", LAG_BYTES, Default("\"16MiB\"")),
-    key("gates", "iops_headroom", Planned, Optional("1.3")),
-    key("gates", "await", Planned, Optional("\"10ms\"")),
-    key("gates", "steal", Planned, Optional("\"5%\"")),
+    key("gates", "iops_headroom", Factor { least: "0", most: "100" }, Default("1.3")),
+    key("gates", "await", duration("1ms", "10s"), Default("\"10ms\"")),
+    key("gates", "steal", STEAL, Default("\"5%\"")),
+    key("gates", "block", GATES, Default("[\"iops\", \"converge\"]")),
+    key("probe", "seconds", Count { least: 1, most: 600 }, Optional("10")),
+    key("probe", "file", PROBE_FILE, Optional("\"1GiB\"")),
     key("cutover", "max_outage", duration("1s", "10m"), Default("\"5s\"")),
     key("cutover", "drain", duration("0ms", "1m"), Default("\"500ms\"")),
     key("cutover", "lease", duration("1s", "1m"), Default("\"3s\"")),
@@ -121,8 +136,10 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) const SECTIONS: &[(&str, bool)] = &[
     ("source", false),
     ("target", false),
+    ("tuning", false),
     ("seed", false),
     ("gates", false),
+    ("probe", false),
     ("cutover", false),
     ("router", true),
     ("canary", false),

@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use flytt_proto::name::{HostName, Migration};
+use flytt_proto::{
+    gate::Gate,
+    name::{HostName, Migration},
+};
 use toml::de::DeTable;
 
+mod bare;
 mod key;
 mod mistake;
 mod name;
@@ -26,6 +30,15 @@ pub use name::{BadText, ServerName, SystemId};
 
 use read::Reader;
 
+/// A duration as migration.toml has it (`2h`), in milliseconds; for options of the command line.
+///
+/// # Errors
+/// The units there are.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
+    let unit = quantity::Unit::Duration;
+    unit.parse(text).map_err(|_| format!("a number with its unit: {}", unit.units()))
+}
+
 /// No migration.toml comes near it; what is larger is another file.
 const MOST_BYTES: u64 = 256 * 1024;
 
@@ -39,8 +52,10 @@ pub struct Spec {
     pub target: HostName,
     /// The cluster on the target that may be replaced, by system identifier.
     pub replace_system: Option<SystemId>,
+    pub tuning: Tuning,
     pub seed: Seed,
     pub gates: Gates,
+    pub probe: Probe,
     pub cutover: Cutover,
     /// At least one.
     pub routers: Vec<Router>,
@@ -60,6 +75,20 @@ pub enum Transport {
     Tunnel,
     /// To the source's own port, with the server's TLS.
     Direct,
+}
+
+/// What a move may do to the database hosts' kernel settings. What each host allows stands in its own agent.toml.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    pub kernel: Kernel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// What the hosts' memory and the path between them ask for.
+    Auto,
+    /// Left alone.
+    Off,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,11 +125,27 @@ pub enum Checkpoint {
     Fast,
 }
 
-/// How far behind the target may be before the fence.
+/// What must hold of the machines before and while data is moved, and of the lag before the fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gates {
     pub lag: Duration,
     pub lag_bytes: u64,
+    /// The target's random-write IOPS over the source's peak, in thousandths.
+    pub iops_headroom: u64,
+    /// What a write may wait on a device that is busy all the time.
+    pub await_limit: Duration,
+    /// In thousandths of a percent.
+    pub steal: u64,
+    /// The others warn.
+    pub block: Vec<Gate>,
+}
+
+/// How the storage is probed; `None` is as the agents usually do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Of each job.
+    pub seconds: Option<u32>,
+    pub file_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

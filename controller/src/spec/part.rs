@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use flytt_proto::name::HostName;
+use flytt_proto::{gate::Gate, name::HostName};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Method, MistakeCode, Router, RouterKind, Seed, Spec,
-    Transport,
+    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Probe, Router, RouterKind,
+    Seed, Spec, Transport, Tuning,
     name::{AbsolutePath, ServerName},
     read::{Placed, Reader, Section},
 };
@@ -32,10 +32,14 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
         reader.push(MistakeCode::SpecConflict, target.span(), sentence, "name two different hosts");
     }
 
+    let section = reader.table(&root, "tuning");
+    let kernel = reader.choice(&section, "kernel", &[("auto", Kernel::Auto), ("off", Kernel::Off)]);
     let section = reader.table(&root, "seed");
     let seed = seed(reader, &section);
     let section = reader.table(&root, "gates");
     let gates = gates(reader, &section);
+    let section = reader.table(&root, "probe");
+    let probe = probe(reader, &section);
     let section = reader.table(&root, "cutover");
     let cutover = cutover(reader, &section);
     let routers = routers(reader, &root);
@@ -49,8 +53,10 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
         source: source?.into_inner(),
         target: target?.into_inner(),
         replace_system,
+        tuning: Tuning { kernel: kernel? },
         seed: seed?,
         gates: gates?,
+        probe,
         cutover: cutover?,
         routers,
         canary: match canary {
@@ -73,7 +79,23 @@ fn seed(reader: &mut Reader, section: &Section<'_>) -> Option<Seed> {
 fn gates(reader: &mut Reader, section: &Section<'_>) -> Option<Gates> {
     let lag = duration(reader, section, "lag");
     let lag_bytes = reader.quantity(section, "lag_bytes").and_then(Placed::into_inner);
-    Some(Gates { lag: lag?.into_inner(), lag_bytes: lag_bytes? })
+    let iops_headroom = reader.factor(section, "iops_headroom");
+    let await_limit = duration(reader, section, "await");
+    let steal = reader.quantity(section, "steal").and_then(Placed::into_inner);
+    let block = reader.words(section, "block", &Gate::ALL.map(|gate| (gate.key(), gate)));
+    Some(Gates {
+        lag: lag?.into_inner(),
+        lag_bytes: lag_bytes?,
+        iops_headroom: iops_headroom?,
+        await_limit: await_limit?.into_inner(),
+        steal: steal?,
+        block: block?,
+    })
+}
+
+fn probe(reader: &mut Reader, section: &Section<'_>) -> Probe {
+    let seconds = reader.count(section, "seconds").and_then(|seconds| u32::try_from(seconds).ok());
+    Probe { seconds, file_bytes: reader.quantity(section, "file").and_then(Placed::into_inner) }
 }
 
 fn cutover(reader: &mut Reader, section: &Section<'_>) -> Option<Cutover> {

@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as people write them: a number with its unit, checked exactly. Which values make sense for a
+//! Durations, sizes, rates and percentages as people write them: a number with its unit, checked exactly. Which values make sense for a
 //! key stands in the table of keys.
 
 /// What a quantity measures, and so which units it takes.
@@ -10,6 +10,8 @@ pub(super) enum Unit {
     Size,
     /// Counted in bytes a second.
     Rate,
+    /// Counted in thousandths of a percent.
+    Percent,
 }
 
 /// Why a text is not a quantity.
@@ -36,12 +38,15 @@ const SIZES: &[(&str, u64)] = &[
     ("TiB", 1 << 40),
 ];
 
+const PERCENT: &[(&str, u64)] = &[("%", 1_000)];
+
 impl Unit {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Duration => "duration",
             Self::Size => "size",
             Self::Rate => "rate",
+            Self::Percent => "percentage",
         }
     }
 
@@ -56,6 +61,7 @@ impl Unit {
             Self::Duration => (DURATIONS, ""),
             Self::Size => (SIZES, ""),
             Self::Rate => (SIZES, "/s"),
+            Self::Percent => (PERCENT, ""),
         }
     }
 
@@ -115,6 +121,8 @@ mod tests {
             (Unit::Size, "1TiB", 1 << 40),
             (Unit::Rate, "200MiB/s", 209_715_200),
             (Unit::Rate, "1GB/s", 1_000_000_000),
+            (Unit::Percent, "5%", 5_000),
+            (Unit::Percent, "0.25%", 250),
             (Unit::Duration, "99999999999999999999999999h", u64::MAX),
             (Unit::Size, "18446744073709551615TiB", u64::MAX),
         ] {

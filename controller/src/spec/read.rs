@@ -204,7 +204,7 @@ impl Reader {
     // --- values
 
     /// The value of a key; its default, with the place of the table, where the file has none.
-    fn value<'d>(&mut self, section: &Section<'d>, name: &str) -> Option<(&'static Key, Placed<Value<'d>>)> {
+    pub(super) fn value<'d>(&mut self, section: &Section<'d>, name: &str) -> Option<(&'static Key, Placed<Value<'d>>)> {
         let key = key::find(section.name, name).expect("every key that is read stands in the table");
         if let Some(value) = section.table.and_then(|table| table.get(name)) {
             return Some((key, Spanned::new(value.span(), Value::Given(value.get_ref()))));
@@ -331,42 +331,16 @@ impl Reader {
         self.push(code, span, sentence, hint);
         None
     }
-
-    pub(super) fn count(&mut self, section: &Section<'_>, name: &str) -> Option<u64> {
-        let (key, value) = self.value(section, name)?;
-        let Form::Count { least, most } = key.form else {
-            unreachable!("`{name}` is read as a count and stands as one in the table")
-        };
-        let span = value.span();
-        let hint = format!("write a whole number from {least} to {most}, without quotes, such as {}", key.presence.example());
-        let number = match value.into_inner() {
-            Value::Default(text) => text.parse::<i128>().ok(),
-            Value::Given(value) => match value.as_integer() {
-                // A number that does not fit is out of range whatever it is.
-                Some(number) => Some(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)),
-                None => {
-                    let sentence = format!("`{name}` is {}, not a whole number", kind(value));
-                    self.push(MistakeCode::SpecType, span, sentence, hint);
-                    return None;
-                }
-            },
-        };
-        let fits = number.and_then(|number| u64::try_from(number).ok()).filter(|number| (least..=most).contains(number));
-        if fits.is_none() {
-            self.push(MistakeCode::SpecRange, span, format!("`{name}` is not from {least} to {most}"), hint);
-        }
-        fits
-    }
 }
 
 /// What stands for a key: in the file, or in the table of defaults.
 #[derive(Debug)]
-enum Value<'d> {
+pub(super) enum Value<'d> {
     Given(&'d DeValue<'d>),
     Default(&'static str),
 }
 
-fn kind(value: &DeValue<'_>) -> String {
+pub(super) fn kind(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(_) => "text".into(),
         DeValue::Integer(number) => format!("the number {}", shown(number.as_str())),
@@ -379,7 +353,7 @@ fn kind(value: &DeValue<'_>) -> String {
 }
 
 /// A value of the file inside a sentence: short, and nothing in it can steer a terminal.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 

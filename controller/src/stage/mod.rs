@@ -195,9 +195,13 @@ impl Agents {
     }
 }
 
+/// The kernel is this whole machine's: a demo leaves it alone. Source and target share this machine and its disk, so that each is
+/// the other's noisy neighbour: its gates are judged by the same thresholds as anywhere, and warn. The probe is short for the
+/// same reason.
 fn migration() -> String {
     format!(
         "name   = \"{MIGRATION}\"\nengine = \"postgres\"\n\n[source]\nhost = \"{SOURCE}\"\n\n[target]\nhost = \"{TARGET}\"\n\n\
+         [tuning]\nkernel = \"off\"\n\n[probe]\nseconds = 1\nfile    = \"16MiB\"\n\n[gates]\nblock = []\n\n\
          [[router]]\nkind    = \"haproxy\"\nhost    = \"{ROUTER}\"\nbackend = \"{}\"\nsource  = \"{}\"\ntarget  = \"{}\"\n",
         proxy::BACKEND,
         proxy::OLD,

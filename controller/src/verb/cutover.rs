@@ -101,9 +101,8 @@ pub(super) async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failu
     if left.is_empty() && was_promoted && drive.target_is_burned().await? {
         drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
         let copied = drive.plan.steps.iter().filter(|step| ["follow", "seed"].contains(&step.id.as_str()));
-        for step in copied.rev().cloned().collect::<Vec<_>>() {
-            left.extend(drive.back_one(&step).await?);
-        }
+        let copied = copied.rev().cloned().collect();
+        left = drive.take_back(copied).await?;
     }
     Ok(left)
 }

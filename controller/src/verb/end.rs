@@ -18,14 +18,15 @@ pub async fn resume(session: &Session, name: &Migration, view: &mut dyn View) ->
         let text = format!("there is nothing to resume: {name} is {}", milestone.as_str().unwrap_or_default());
         return Ok(answer(text, json!({ "migration": name, "milestone": milestone })));
     }
-    let (rolling_back, finishing) = (status.command == "rollback", status.command == "finish");
+    let rolling_back = status.command == "rollback";
+    let finishing = [Settings::Keep, Settings::Revert].into_iter().find(|settings| status.command == settings.command());
     let in_window = drive
         .plan
         .steps
         .iter()
         .any(|step| matches!(step.phase, Phase::Ready | Phase::Cutover) && drive.journal.status.is_open(&step.id));
-    if finishing {
-        return end(&mut drive).await;
+    if let Some(settings) = finishing {
+        return end(&mut drive, settings).await;
     }
     drive.take_charge(if rolling_back { "rollback" } else { "resume" }).await?;
     if drive.surrendered().await? {
@@ -74,6 +75,10 @@ pub async fn rollback(session: &Session, name: &Migration, view: &mut dyn View) 
     roll_back(&mut drive).await
 }
 
+fn is_tuned(drive: &Drive<'_>) -> bool {
+    drive.plan.steps.iter().any(|step| step.phase == Phase::Tune && drive.journal.status.is_open(&step.id))
+}
+
 pub(super) async fn roll_back(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     let name = drive.spec.name.clone();
     let left = drive.back(Phase::Preflight..=Phase::Cutover).await.map_err(|failure| stuck(&name, failure))?;
@@ -86,11 +91,36 @@ pub(super) async fn roll_back(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     Ok(answer(format!("{name} is taken back; the hosts are as they were"), json!({ "migration": name, "as_it_was": true })))
 }
 
+/// What becomes of the kernel settings when a move is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settings {
+    Keep,
+    Revert,
+}
+
+impl Settings {
+    /// As it stands in the journal, so that a resume knows what was asked for.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Keep => "finish",
+            Self::Revert => "finish --revert-tuning",
+        }
+    }
+}
+
 /// `flytt finish`: what flytt left on the hosts goes.
-pub async fn finish(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+pub async fn finish(session: &Session, name: &Migration, settings: Settings, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
+        Some(Milestone::Finished) if settings == Settings::Revert && is_tuned(&drive) => {
+            let failure = Failure::refused(
+                "TUNING_STAYS",
+                format!("{name} is finished, and its hosts' agents have forgotten the former kernel settings"),
+                "take them back by hand: they stand behind `before:` in /etc/sysctl.d/60-flytt.conf on each host",
+            );
+            return Err(Halt::new(Exit::Failed, [failure]));
+        }
         Some(Milestone::Finished) => {
             return Ok(answer(format!("{name} is finished already"), json!({ "migration": name, "finished": true })));
         }
@@ -103,18 +133,30 @@ pub async fn finish(session: &Session, name: &Migration, view: &mut dyn View) ->
             ));
         }
     }
-    end(&mut drive).await
+    end(&mut drive, settings).await
 }
 
-pub(super) async fn end(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+async fn end(drive: &mut Drive<'_>, settings: Settings) -> Result<Answer, Halt> {
     let name = drive.spec.name.clone();
-    drive.take_charge("finish").await?;
+    drive.take_charge(settings.command()).await?;
+    // A host forgets the former values when it is finished, so they are brought back first.
+    if settings == Settings::Revert {
+        let left = drive.back(Phase::Tune..=Phase::Tune).await.map_err(|failure| stuck(&name, failure))?;
+        if !left.is_empty() {
+            return Err(Halt::new(Exit::NeedsResume, left.into_iter().map(|(_, failure)| failure))
+                .now("the application is served by the target; kernel settings could not be taken back on a host")
+                .then(format!("flytt resume {name}")));
+        }
+    }
+    let tuned = is_tuned(drive);
     match drive.forward(Phase::Finish..=Phase::Finish).await {
         Ok(()) => {
             reached(drive, Milestone::Finished).await?;
+            let kept =
+                if tuned { "; kernel settings that the move set stay, see /etc/sysctl.d/60-flytt.conf on the hosts" } else { "" };
             Ok(answer(
-                format!("{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md"),
-                json!({ "migration": name, "finished": true }),
+                format!("{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md{kept}"),
+                json!({ "migration": name, "finished": true, "tuning_kept": tuned }),
             ))
         }
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),

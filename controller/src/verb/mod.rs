@@ -3,6 +3,7 @@
 mod cutover;
 mod end;
 mod probe;
+mod samples;
 mod start;
 mod status;
 
@@ -11,7 +12,7 @@ use std::{path::Path, time::Duration};
 use flytt_proto::{
     failure::{Effect, Failure},
     name::{Migration, StepId},
-    v1,
+    v1::{self, finding::Level},
 };
 use serde_json::{Value, json};
 
@@ -27,8 +28,9 @@ use crate::{
 };
 
 pub use cutover::cutover;
-pub use end::{finish, resume, rollback};
+pub use end::{Settings, finish, resume, rollback};
 pub use probe::{ProbeOptions, probe};
+pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};
 pub use status::status;
 
@@ -37,10 +39,22 @@ pub use status::status;
 pub struct Answer {
     pub text: String,
     pub value: Value,
+    pub exit: Exit,
 }
 
-pub(super) fn answer(text: impl Into<String>, value: Value) -> Answer {
-    Answer { text: text.into(), value }
+impl Answer {
+    /// All was said while it was seen.
+    pub(super) fn nothing() -> Self {
+        Self { text: String::new(), value: Value::Null, exit: Exit::Ok }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.value.is_null()
+    }
+}
+
+pub(crate) fn answer(text: impl Into<String>, value: Value) -> Answer {
+    Answer { text: text.into(), value, exit: Exit::Ok }
 }
 
 pub(super) fn step(id: &str) -> StepId {
@@ -52,11 +66,26 @@ pub(super) async fn reached(drive: &mut Drive<'_>, milestone: Milestone) -> Resu
     drive.journal.write(Event::Reached { milestone }).await.map_err(|failure| stuck(&name, failure))
 }
 
-pub(super) fn show(findings: &[v1::Finding], view: &mut dyn View) -> usize {
-    for finding in findings {
+/// Worst first. Returns how many block.
+pub(super) fn show(findings: &mut [v1::Finding], view: &mut dyn View) -> usize {
+    findings.sort_by_key(|finding| std::cmp::Reverse(rank(finding.level())));
+    for finding in &*findings {
         view.show(Line::Finding(finding));
     }
-    findings.iter().filter(|finding| finding.level() == v1::finding::Level::Block).count()
+    count(findings, Level::Block)
+}
+
+pub(super) fn count(findings: &[v1::Finding], level: Level) -> usize {
+    findings.iter().filter(|finding| finding.level() == level).count()
+}
+
+fn rank(level: Level) -> u8 {
+    match level {
+        Level::Block => 3,
+        Level::Accepted => 2,
+        Level::Warn => 1,
+        Level::Ok | Level::Unspecified => 0,
+    }
 }
 
 pub(super) fn blocked(findings: Vec<v1::Finding>) -> Halt {
@@ -99,7 +128,10 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
             failures.push(failure);
             Exit::TakenBack
         }
-        Stopped::Blocked(findings) => return blocked(findings),
+        Stopped::Blocked(findings) => {
+            failures.extend(findings.into_iter().map(|found| Failure::refused(&found.code, found.sentence, found.remedy)));
+            Exit::Refused
+        }
         Stopped::Journal(failure) => return stuck(&name, failure),
     };
     if left.is_empty() {
@@ -114,6 +146,10 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
                 .now("the source serves; it dropped the slot to protect its disk, so this copy can never catch up")
                 .then(format!("flytt rollback {name}"));
         }
+        if exit == Exit::Refused && nothing_left {
+            return Halt::new(exit, failures)
+                .now("nothing was moved and nothing changed on any host; the source serves as before");
+        }
         let (now, next) = match (nothing_left, following) {
             (true, _) => ("everything was taken back; the source serves as before", "flytt start <migration.toml>".to_owned()),
             (false, true) => {
@@ -125,7 +161,7 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
         };
         return Halt::new(exit, failures).now(now).then(next);
     }
-    if left.iter().any(|(_, failure)| failure.effect == Effect::Unknown) || exit == Exit::TakenBack || exit == Exit::Interrupted {
+    if left.iter().any(|(_, failure)| failure.effect == Effect::Unknown) || exit != Exit::NeedsResume {
         exit = Exit::NeedsResume;
     }
     failures.extend(left.into_iter().map(|(_, failure)| failure));

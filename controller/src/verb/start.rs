@@ -1,41 +1,55 @@
 //! The commands that begin: plan and check look, start seeds and follows.
 
+use std::collections::BTreeSet;
+
+use flytt_proto::gate::Gate;
+
 use super::*;
+use crate::accept;
 
 /// `flytt plan`: what would be done, host by host. Holds nothing that could change a host.
 pub async fn plan(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let plan = plan::move_over(&spec);
     let known = session.learn(&spec, &plan).await?;
-    let findings = drive::preview(&spec, &plan, &known, &session.observer, view).await;
-    let blocks = show(&findings, view);
+    let mut findings = drive::preview(&spec, &plan, &known, &session.observer, view).await;
+    let blocks = show(&mut findings, view);
     let text = format!("{} steps; {blocks} findings forbid to begin; nothing was changed", plan.steps.len());
     Ok(answer(text, json!({ "steps": plan.steps.len(), "blocks": blocks })))
 }
 
-/// `flytt check`: the findings alone.
-pub async fn check(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
+/// `flytt check`: the findings alone, of both servers, of the routers, and of the machines by their last probe.
+pub async fn check(session: &Session, path: &Path, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let plan = plan::move_over(&spec);
-    let known = session.learn(&spec, &plan).await?;
-    let findings = drive::check(&spec, &plan, &known, &session.observer).await;
-    let blocks = show(&findings, view);
-    if blocks > 0 {
-        return Err(blocked(findings));
+    let mut known = session.learn(&spec, &plan).await?;
+    known.accepted = accepted;
+    let mut findings = drive::check(&spec, &plan, &known, &session.observer, Phase::Preflight..=Phase::Gates).await;
+    let blocks = show(&mut findings, view);
+    if let Some(note) = accept::unneeded(&known.accepted, &findings) {
+        view.show(Line::Warning(&note));
     }
-    Ok(answer("nothing forbids this move; nothing was changed", json!({ "findings": findings.len(), "blocks": 0 })))
+    let of = |level| count(&findings, level);
+    let (accepted, warns, goods) = (of(Level::Accepted), of(Level::Warn), of(Level::Ok));
+    let summary = format!("{blocks} block, {accepted} accepted, {warns} warn, {goods} ok; nothing was changed");
+    if blocks > 0 {
+        return Err(blocked(findings).now(summary));
+    }
+    let value = json!({ "findings": findings.len(), "blocks": blocks, "accepted": accepted, "warns": warns, "goods": goods });
+    let exit = if accepted + warns > 0 { Exit::Warned } else { Exit::Ok };
+    Ok(Answer { text: summary, value, exit })
 }
 
-/// `flytt start`: check, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
-pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
+/// `flytt start`: check, tune, probe, seed, follow. Ends "ready to cut over"; the source keeps serving throughout.
+pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let name = spec.name.clone();
     let plan = plan::move_over(&spec);
     let known = session.learn(&spec, &plan).await?;
     // What is under way is not checked anew: half of what would be found is our own work.
     if !session.is_under_way(&name) {
-        let findings = drive::check(&spec, &plan, &known, &session.observer).await;
-        if show(&findings, view) > 0 {
+        let mut findings = drive::check(&spec, &plan, &known, &session.observer, Phase::Preflight..=Phase::Preflight).await;
+        if show(&mut findings, view) > 0 {
             return Err(blocked(findings));
         }
     }
@@ -50,8 +64,12 @@ pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Resul
         }
         _ => {}
     }
+    drive.accept(&accepted).await?;
     drive.take_charge("start").await?;
     seed(&mut drive).await?;
+    if let Some(note) = accept::unneeded(&accepted, &drive.journal.status.found) {
+        drive.view.show(Line::Warning(&note));
+    }
     Ok(answer(
         format!("{name} follows: ready to cut over\nnext:  flytt cutover {name}"),
         json!({ "migration": name, "ready": true }),
@@ -60,7 +78,7 @@ pub async fn start(session: &Session, path: &Path, view: &mut dyn View) -> Resul
 
 pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
-    match drive.forward(Phase::Seed..=Phase::Replicate).await {
+    match drive.forward(Phase::Tune..=Phase::Replicate).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
         // A copy that is whole is not thrown away because it cannot be followed at the moment.
@@ -69,7 +87,7 @@ pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
             .then(format!("flytt resume {name}"))),
         Err(stopped) => {
             drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
-            let left = drive.back(Phase::Seed..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
+            let left = drive.back(Phase::Tune..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
     }

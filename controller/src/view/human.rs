@@ -28,7 +28,7 @@ impl View for Human {
             Line::Step { step, .. } => print(&format!("{BOLD}{:<16}{BOLD:#} {:<10} {}", step.id, step.on, step.what)),
             Line::Would(change) => print(&format!("    {DIM}would{DIM:#} {}", safe(change))),
             Line::Event { kind, .. } => self.event(kind),
-            Line::Done { outcome, elapsed_us, .. } => {
+            Line::Done { step, outcome, elapsed_us } => {
                 let text = match &outcome.kind {
                     Some(v1::outcome::Kind::Plain(plain)) => safe(&plain.text),
                     Some(v1::outcome::Kind::Seeded(seeded)) => {
@@ -37,7 +37,13 @@ impl View for Human {
                     }
                     Some(v1::outcome::Kind::Artefact(artefact)) => stated(artefact),
                     Some(v1::outcome::Kind::Verifier(_)) => "made; it stays there, only its verifier leaves".into(),
-                    Some(v1::outcome::Kind::Findings(_) | v1::outcome::Kind::Probed(_)) | None => "done".into(),
+                    Some(v1::outcome::Kind::Findings(found)) => {
+                        for finding in found.finding.iter().filter(|finding| finding.level() != Level::Ok) {
+                            self.finding(&v1::Finding { host: step.on.to_string(), ..finding.clone() });
+                        }
+                        "done".into()
+                    }
+                    Some(v1::outcome::Kind::Probed(_)) | None => "done".into(),
                 };
                 print(&format!("    {GREEN}ok{GREEN:#} {text:<72} {DIM}{:>10}{DIM:#}", millis(elapsed_us)));
             }
@@ -64,6 +70,7 @@ impl Human {
                     print(&format!("    {DIM}{}{DIM:#}", describe(progress)));
                 }
             }
+            Kind::Finding(finding) => self.finding(finding),
             Kind::Beat(_) | Kind::Done(_) | Kind::Failed(_) => {}
         }
     }
@@ -71,18 +78,22 @@ impl Human {
     fn finding(&self, finding: &v1::Finding) {
         let (style, level) = match finding.level() {
             Level::Block => (RED, "block"),
-            Level::Warn => (YELLOW, "warn "),
-            Level::Ok | Level::Unspecified => (GREEN, "ok   "),
+            Level::Accepted => (YELLOW, "accepted"),
+            Level::Warn => (YELLOW, "warn"),
+            Level::Ok | Level::Unspecified => (GREEN, "ok"),
         };
+        let remedy = if finding.remedy.is_empty() || finding.level() == Level::Ok {
+            String::new()
+        } else {
+            format!(" {DIM}→ {}{DIM:#}", safe(&finding.remedy))
+        };
+        // One line each, so that they can be searched and counted.
         print(&format!(
-            "  {style}{level}{style:#} {:<10} {} {DIM}[{}]{DIM:#}",
+            "  {style}{level:<8}{style:#} {:<10} {:<20} {}{remedy}",
             safe(&finding.host),
-            safe(&finding.sentence),
-            safe(&finding.code)
+            safe(&finding.code),
+            safe(&finding.sentence)
         ));
-        if !finding.remedy.is_empty() && finding.level() != Level::Ok {
-            print(&format!("        {DIM}→ {}{DIM:#}", safe(&finding.remedy)));
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the operator sees: the same lines for a person and for a program.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use flytt_proto::{failure::Failure, v1};
 
@@ -58,6 +61,13 @@ pub fn safe(text: &str) -> String {
         .collect()
 }
 
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the reader of standard output went away: what is only shown may end then.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
 /// Writes a line to standard output; a reader that went away (`| head`) ends the process quietly.
 fn print(line: &str) {
     use std::io::Write as _;
@@ -65,6 +75,7 @@ fn print(line: &str) {
         && error.kind() == std::io::ErrorKind::BrokenPipe
     {
         // Nobody reads any more; the move itself does not depend on being watched.
+        CLOSED.store(true, Ordering::Relaxed);
         tracing::debug!("standard output is closed");
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error as TlsError};
 use rustls_pki_types::ServerName;
-use tokio::{io::AsyncBufReadExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// An established connection, as the client sees it.
-pub type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+pub type Stream = tokio_rustls::client::TlsStream<BufReader<TcpStream>>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -30,6 +33,13 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// As the agents' side has it; HTTP/2's own 16 KiB would cut each piece of a link into sixteen.
 const FRAME: u32 = 1 << 20;
+/// Bytes read from a connection at once.
+const READ: usize = 256 << 10;
+
+/// A connection as rustls should see it: by itself it reads 4 KiB at a time, which is a system call for each.
+pub fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
+    BufReader::with_capacity(READ, tcp)
+}
 
 /// Connects to the agent of `host` at `address` (`host:port`), and makes sure that it is that one. The channel reconnects by
 /// itself, with the same check. It has no deadline of its own: one would end transfers, too.
@@ -103,7 +113,7 @@ pub async fn handshake(config: Arc<ClientConfig>, name: ServerName<'static>, add
     let connect = async {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
-        let mut stream = TlsConnector::from(config).connect(name, tcp).await?;
+        let mut stream = TlsConnector::from(config).connect(name, buffered(tcp)).await?;
         // HTTP/2 servers speak first. The byte stays in the buffer for the one who reads next.
         if stream.fill_buf().await?.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 pub use authority::{AGENT_LIFETIME, Authority, OPERATOR_LIFETIME};
 pub use credentials::{Credentials, verify_certificate, verify_signed};
-pub use dial::{Stream, channel_over, dial, handshake};
+pub use dial::{Stream, buffered, channel_over, dial, handshake};
 pub use key::{Pin, fingerprint, generate_key, key_of_certificate, load_key, pin_of_certificate, save_key};
 pub use pin::{dial_pinned, self_signed};
 pub use tls::enrolment_config;

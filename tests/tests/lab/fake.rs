@@ -200,6 +200,10 @@ impl Engine for FakeEngine {
     }
 
     async fn reload(&self) -> Result<(), Failure> {
+        if self.side == Side::Target {
+            let pause = self.world.lock().target_reloads_in;
+            tokio::time::sleep(pause).await;
+        }
         self.world.lock().db(self.side).reload();
         Ok(())
     }
@@ -279,7 +283,11 @@ impl Router for FakeRouter {
     }
 
     async fn route(&self, change: &RouteChange) -> Result<(), Failure> {
-        self.world.lock().route = change.to;
+        let mut world = self.world.lock();
+        if change.to == RouteState::Target && !world.target.accepts_writes() {
+            world.violations.push("connections released to a target that is closed".into());
+        }
+        world.route = change.to;
         Ok(())
     }
 }

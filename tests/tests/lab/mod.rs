@@ -4,9 +4,11 @@
 //! memory.
 
 pub(crate) mod fake;
+pub(crate) mod kernel;
 pub(crate) mod world;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -22,8 +24,8 @@ use flytt::{
     view::{Line, View},
 };
 use flytt_agent::{
-    change::{Hands, RouteState},
-    config::Config,
+    change::{self, Hands, RouteState},
+    config::{Config, Tuning},
     host::Host,
     run::serve_host,
 };
@@ -32,6 +34,7 @@ use flytt_proto::{
     identity::{self, Credentials},
     name::{HostName, Migration},
 };
+use kernel::Kernel;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use world::{Side, World};
@@ -44,6 +47,13 @@ engine = "postgres"
 host = "db-old"
 [target]
 host = "db-new"
+
+[probe]
+seconds = 1
+file    = "1MiB"
+
+[gates]
+block = []
 
 [cutover]
 max_outage = "2s"
@@ -76,6 +86,8 @@ pub(crate) struct Lab {
     /// The fuses of the agents' first lives.
     pub(crate) fuses: Vec<(&'static str, Fuse)>,
     pub(crate) name: Migration,
+    /// Of source and target.
+    pub(crate) kernels: [Kernel; 2],
     load: JoinHandle<()>,
     agents: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -97,26 +109,33 @@ pub(crate) const AGENTS: [&str; 3] = ["db-old", "db-new", "lb-1"];
 impl Lab {
     /// With the fuse of each agent's first life: 0 = it lives.
     pub(crate) async fn new(blow_at: impl Fn(&str) -> u32) -> Self {
+        Self::tuned(blow_at, |kernel| kernel.tuning()).await
+    }
+
+    /// With other kernels than pretended ones, if `tuning` says so.
+    pub(crate) async fn tuned(blow_at: impl Fn(&str) -> u32, tuning: impl Fn(&Kernel) -> Tuning) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        let kernels = ["db-old-kernel", "db-new-kernel"].map(|name| Kernel::new(dir.path().join(name)));
         let (home, world, stop) = (dir.path().join("home"), World::new(dir.path()), CancellationToken::new());
-        let operator = Home::init(&home, "lab".parse().expect("a name")).expect("founded");
-        let (mut agents, mut fuses) = (Vec::new(), Vec::new());
+        let (mut agents, mut fuses, mut bound) = (Vec::new(), Vec::new(), Vec::new());
         for name in AGENTS {
-            let host: HostName = name.parse().expect("a name");
-            let state = dir.path().join(format!("{name}-agent"));
-            enrol(&operator, &host, &state);
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("bound");
-            operator.add(&host, Known { address: address.to_string(), key: name.into() }).expect("added");
+            bound.push((name, listener, address, dir.path().join(format!("{name}-agent"))));
+        }
+        found(&home, bound.iter().map(|(name, _, address, state)| (*name, address.to_string(), state.as_path())));
+        for (name, listener, address, state) in bound {
             let fuse = Fuse::at(blow_at(name));
             fuses.push((name, fuse.clone()));
-            let life = Life { name, address, state, runtime: dir.path().join(format!("{name}-run")), world: world.clone() };
+            let tuning = tuning(&kernels[usize::from(name == "db-new")]);
+            let runtime = dir.path().join(format!("{name}-run"));
+            let life = Life { name, address, state, runtime, tuning, world: world.clone() };
             agents.push(tokio::spawn(supervise(life, listener, fuse, stop.clone())));
         }
         let spec = dir.path().join("shop.toml");
         flytt_proto::durable::write(&spec, SPEC.as_bytes(), 0o600).expect("written");
         let load = world.load();
-        Self { world, spec, home, fuses, name: "shop".parse().expect("a name"), load, agents, stop, _dir: dir }
+        Self { world, spec, home, fuses, name: "shop".parse().expect("a name"), kernels, load, agents, stop, _dir: dir }
     }
 
     /// A controller that lives until its fuse.
@@ -127,7 +146,7 @@ impl Lab {
     }
 
     pub(crate) async fn start(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::start(&self.session(fuse.clone()), &self.spec, &mut Seen::default()).await
+        verb::start(&self.session(fuse.clone()), &self.spec, BTreeSet::new(), &mut Seen::default()).await
     }
 
     pub(crate) async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
@@ -143,7 +162,7 @@ impl Lab {
     }
 
     pub(crate) async fn finish(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::finish(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+        verb::finish(&self.session(fuse.clone()), &self.name, verb::Settings::Keep, &mut Seen::default()).await
     }
 
     /// Nothing was lost and there were never two primaries; the one that is asked for accepts writes within the bound.
@@ -189,6 +208,7 @@ impl Lab {
 
     /// The hosts are as they were before the move.
     pub(crate) fn is_as_it_was(&self, what: &str) {
+        self.kernels.iter().for_each(|kernel| kernel.is_as_it_was(what));
         let world = self.world.lock();
         for db in [&world.source, &world.target] {
             assert!(db.objects.is_empty(), "{what}: left on {}: {:?}", db.system, db.objects);
@@ -202,6 +222,16 @@ impl Lab {
             assert_eq!(cluster, db.system, "{what}: whose cluster is it");
             assert!(!db.signal().exists(), "{what}: standby.signal is left on {}", db.system);
         }
+    }
+}
+
+/// A deployment with these agents enrolled, each by name, address and state directory.
+pub(crate) fn found<'a>(home: &Path, agents: impl Iterator<Item = (&'a str, String, &'a Path)>) {
+    let operator = Home::init(home, "lab".parse().expect("a name")).expect("founded");
+    for (name, address, state) in agents {
+        let host: HostName = name.parse().expect("a name");
+        enrol(&operator, &host, state);
+        operator.add(&host, Known { address, key: name.into() }).expect("added");
     }
 }
 
@@ -220,6 +250,7 @@ struct Life {
     address: SocketAddr,
     state: PathBuf,
     runtime: PathBuf,
+    tuning: Tuning,
     world: World,
 }
 
@@ -246,11 +277,23 @@ impl Life {
             agent_check: None,
             may_replace_data: true,
             guard_free_percent: 0,
-            postgres: None,
+            tuning: self.tuning.clone(),
+            // In memory, where nothing can be probed: a move on fakes goes by what that comes to.
+            postgres: side.map(|_| flytt_agent::config::Postgres {
+                data_directory: "/dev/shm/flytt-lab".into(),
+                config_file: None,
+                bin: "/nonexistent".into(),
+                socket: "/nonexistent".into(),
+                port: 1,
+                log: None,
+                role: "postgres".into(),
+                database: "postgres".into(),
+            }),
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));
-        Host::open(config, credentials, Hands { engine, router, fuse }).await.ok()
+        let kernel = change::sysctl::Kernel::at(&self.tuning.sysctl);
+        Host::open(config, credentials, Hands { engine, router, kernel, fuse }).await.ok()
     }
 }
 

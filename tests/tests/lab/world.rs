@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(crate) route: RouteState,
     pub(crate) acknowledged: Vec<u64>,
     pub(crate) violations: Vec<String>,
+    /// How long the target takes to read its rules anew.
+    pub(crate) target_reloads_in: Duration,
     next: u64,
 }
 
@@ -87,6 +89,7 @@ impl World {
             route: RouteState::Source,
             acknowledged: Vec::new(),
             violations: Vec::new(),
+            target_reloads_in: Duration::ZERO,
             next: 0,
         })))
     }

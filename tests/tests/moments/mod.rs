@@ -3,9 +3,12 @@
 
 mod bad_input;
 pub(crate) mod flytt;
+mod gates;
 pub(crate) mod left;
 mod other_version;
+mod secrets;
 pub(crate) mod shell;
+pub(crate) mod slow;
 pub(crate) mod stalled;
 mod ways;
 
@@ -45,6 +48,8 @@ pub(crate) struct Scene {
     pub(crate) stage: Stage,
     /// `migration.toml`
     pub(crate) file: PathBuf,
+    /// The one-time codes by which its agents were enrolled.
+    pub(crate) codes: Vec<String>,
     before: Trace,
     pub(crate) base: tempfile::TempDir,
     _turn: SemaphorePermit<'static>,
@@ -97,11 +102,16 @@ impl Scene {
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let agent = stage::agent_beside_us().expect("built with the whole workspace");
         let options = stage::Options { base: base.path().into(), data_mib, agent: Some(agent) };
-        let stage = Stage::build(&options, add_host).await.expect("a stage");
+        let mut codes = Vec::new();
+        let enrol = async |home: &Path, name: &str, address: SocketAddr, code: &str| {
+            codes.push(code.to_owned());
+            add_host(home, name, address, code).await
+        };
+        let stage = Stage::build(&options, enrol).await.expect("a stage");
         let file = stage.home.join("demo.toml");
         durable::write(&file, format!("{}\n{settings}", stage.migration).as_bytes(), 0o600).unwrap();
         let before = Trace::of(&stage).await;
-        Self { stage, file, before, base, _turn: turn }
+        Self { stage, file, codes, before, base, _turn: turn }
     }
 
     pub(crate) fn agents(&self) -> &Agents {

@@ -11,11 +11,11 @@ use std::{
 use flytt::stage::Server;
 
 #[allow(clippy::disallowed_methods, reason = "these are faults made by a test, not the product")]
-fn command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
-fn run(mut command: Command) -> String {
+pub(crate) fn run(mut command: Command) -> String {
     let output = command.output().expect("it can be run");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {said}");

@@ -41,6 +41,13 @@ checkpoint = "fast"
 [gates]
 lag = "250ms"
 lag_bytes = "1MiB"
+iops_headroom = 2
+await = "25ms"
+steal = "2.5%"
+block = ["commit", "steal"]
+[probe]
+seconds = 3
+file = "64MiB"
 [cutover]
 max_outage = "10s"
 drain = "0ms"
@@ -129,7 +136,18 @@ fn the_defaults() {
             checkpoint: Checkpoint::Spread,
         }
     );
-    assert_eq!(spec.gates, Gates { lag: Duration::from_secs(1), lag_bytes: 16 << 20 });
+    assert_eq!(
+        spec.gates,
+        Gates {
+            lag: Duration::from_secs(1),
+            lag_bytes: 16 << 20,
+            iops_headroom: 1_300,
+            await_limit: Duration::from_millis(10),
+            steal: 5_000,
+            block: vec![Gate::Iops, Gate::Storage, Gate::Converge],
+        }
+    );
+    assert_eq!(spec.probe, Probe::default());
     assert_eq!(
         spec.cutover,
         Cutover {
@@ -151,7 +169,18 @@ fn every_value_arrives() {
     assert_eq!(spec.transport, Transport::Direct);
     assert_eq!(spec.replace_system.expect("given").to_string(), "7438912345678901234");
     assert_eq!((spec.seed.max_rate, spec.seed.checkpoint), (None, Checkpoint::Fast));
-    assert_eq!(spec.gates, Gates { lag: Duration::from_millis(250), lag_bytes: 1 << 20 });
+    assert_eq!(
+        spec.gates,
+        Gates {
+            lag: Duration::from_millis(250),
+            lag_bytes: 1 << 20,
+            iops_headroom: 2_000,
+            await_limit: Duration::from_millis(25),
+            steal: 2_500,
+            block: vec![Gate::Commit, Gate::Steal],
+        }
+    );
+    assert_eq!(spec.probe, Probe { seconds: Some(3), file_bytes: Some(64 << 20) });
     assert_eq!((spec.cutover.max_outage, spec.cutover.drain), (Duration::from_secs(10), Duration::ZERO));
     assert_eq!((spec.cutover.lease, spec.cutover.long_transaction), (Duration::from_secs(4), Duration::from_secs(2)));
     let names: Vec<_> = spec.routers.iter().map(|router| (router.host.as_str(), router.target.as_str())).collect();
@@ -177,7 +206,7 @@ compress = "zstd:3"
 max_rate = "200MiB"
 [gates]
 lag = 1
-steal = "5%"
+steal = 5
 [cutover]
 drain = true
 lease = "9s"
@@ -202,7 +231,7 @@ target = "db_old"
             ("SPEC_NOT_BUILT", 10, 12),
             ("SPEC_VALUE", 11, 12),
             ("SPEC_NO_UNIT", 13, 7),
-            ("SPEC_NOT_BUILT", 14, 1),
+            ("SPEC_NO_UNIT", 14, 9),
             ("SPEC_TYPE", 16, 9),
             ("SPEC_CONFLICT", 17, 9),
             ("SPEC_VALUE", 21, 11),
@@ -263,9 +292,16 @@ fn hints_name_what_was_meant() {
         ("seed", "compress = \"zstd:3\"", "SPEC_NOT_BUILT", "remove the key, or write \"none\""),
         ("seed", "max_rate = 200", "SPEC_NO_UNIT", "such as \"200MiB/s\""),
         ("seed", "max_rate = \"200\"", "SPEC_NO_UNIT", "the units are B/s, kB/s, KiB/s, MB/s, MiB/s"),
-        ("gates", "iops_headroom = 1.3", "SPEC_NOT_BUILT", "remove the key"),
-        ("gates", "await = \"10ms\"", "SPEC_NOT_BUILT", "remove the key"),
-        ("gates", "steal = \"5%\"", "SPEC_NOT_BUILT", "remove the key"),
+        ("gates", "iops_headroom = \"1.3\"", "SPEC_TYPE", "write a number from 0 to 100, without quotes, such as 1.3"),
+        ("gates", "await = 10", "SPEC_NO_UNIT", "such as \"10ms\""),
+        ("gates", "steal = 5", "SPEC_NO_UNIT", "(%), such as \"5%\""),
+        ("gates", "steal = \"0.05%\"", "SPEC_RANGE", "from 0.1% to 100%"),
+        ("gates", "block = \"iops\"", "SPEC_TYPE", "write a list such as [\"iops\", \"converge\"]"),
+        ("gates", "block = [\"iop\"]", "SPEC_VALUE", "did you mean \"iops\"?"),
+        ("gates", "block = [\"SAME_SERVER\"]", "SPEC_VALUE", "it can hold iops, commit, storage, steal, converge"),
+        ("gates", "block = [3]", "SPEC_VALUE", "it can hold iops, commit, storage, steal, converge"),
+        ("probe", "seconds = 0", "SPEC_RANGE", "from 1 to 600"),
+        ("probe", "file = \"100GiB\"", "SPEC_RANGE", "from 1MiB to 64GiB"),
         ("cutover", "verified = \"24h\"", "SPEC_NOT_BUILT", "remove the key"),
         ("cutover", "fence = \"stop\"", "SPEC_NOT_BUILT", "remove the key, or write \"in_place\""),
         ("cutover", "lease = 3", "SPEC_NO_UNIT", "(ms, s, m, h, d), such as \"3s\""),
@@ -303,6 +339,14 @@ fn no_value_escapes_its_range() {
     for value in ["0B/s", "31KiB/s", "2GiB/s", "-1MiB/s"] {
         assert_eq!(mistake("seed", &format!("max_rate = \"{value}\"")).code, MistakeCode::SpecRange, "{value}");
     }
+    for value in ["-0.1", "100.5", "nan", "inf", "-inf", "1e9"] {
+        assert_eq!(mistake("gates", &format!("iops_headroom = {value}")).code, MistakeCode::SpecRange, "{value}");
+    }
+    for (value, thousandths) in [("0", 0), ("1", 1_000), ("1.25", 1_250), ("1_0.5", 10_500), ("100", 100_000)] {
+        let spec = parse(&with("gates", &format!("iops_headroom = {value}"))).expect(value);
+        assert_eq!(spec.gates.iops_headroom, thousandths, "{value}");
+    }
+    assert_eq!(parse(&with("gates", "block = []")).expect("none blocks").gates.block, []);
     let canary = |clients: &str| format!("{SHORT}[canary]\nconnection = \"/c\"\nclients = {clients}\n");
     for clients in ["0", "-1", "65", "99999999999999999999999999999999999999999999", "0xffff"] {
         assert_eq!(places(&canary(clients)), [("SPEC_RANGE", 16)], "{clients}");

@@ -27,6 +27,8 @@ fn row(key: &Key) -> [String; 4] {
         Form::Quantity { unit, least, most } => (unit.name().into(), format!("{least} to {most}")),
         Form::Limit { unit, least, most } => (format!("{} or `\"none\"`", unit.name()), format!("{least} to {most}")),
         Form::Count { least, most } => ("whole number".into(), format!("{least} to {most}")),
+        Form::Factor { least, most } => ("number".into(), format!("{least} to {most}")),
+        Form::Words(all) => (format!("list of {}", words(all)), String::new()),
         Form::Planned => ("not built yet".into(), String::new()),
     };
     let default = match key.presence {
@@ -99,6 +101,8 @@ fn every_default_bound_and_word_of_the_table_is_taken() {
                 vec![format!("\"{least}\""), format!("\"{most}\"")]
             }
             Form::Count { least, most } => vec![least.to_string(), most.to_string()],
+            Form::Factor { least, most } => vec![least.to_owned(), most.to_owned()],
+            Form::Words(all) => all.iter().map(|word| format!("[\"{word}\"]")).collect(),
             Form::Word { built, .. } => built.iter().map(|word| format!("\"{word}\"")).collect(),
             Form::Planned => continue,
             Form::Migration | Form::Host | Form::Server | Form::System | Form::Path | Form::Only => Vec::new(),

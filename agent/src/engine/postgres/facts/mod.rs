@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::{Postgres, cluster};
 use crate::engine::{Facts, Serving};
 
+mod claims;
 mod disk;
 mod host;
 mod live;
+
+pub(super) use claims::Claim;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct PgFacts {
@@ -32,6 +35,8 @@ pub(super) struct PgFacts {
     /// Where agent.toml says that the server is.
     pub(super) agent_port: u16,
     pub(super) agent_socket: String,
+    /// Where agent.toml and the server that answers do not agree.
+    pub(super) false_claims: Vec<Claim>,
     pub(super) may_replace: bool,
     pub(super) superuser: bool,
     pub(super) live: Live,
@@ -137,6 +142,7 @@ impl Postgres {
             data,
             agent_port: self.config.port,
             agent_socket: self.config.socket.to_string_lossy().into_owned(),
+            false_claims: self.false_claims().await,
             may_replace: self.may_replace,
             config_file: self.config_file().to_string_lossy().into_owned(),
             available: host::extensions(&self.config.bin).await,

@@ -7,6 +7,7 @@ use super::facts::PgFacts;
 use crate::engine::Facts;
 
 mod access;
+mod agent_config;
 mod architecture;
 mod archiving;
 mod collation;
@@ -47,6 +48,7 @@ struct Sides<'a> {
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
 /// In the order in which an operator would ask.
 const ALL: &[Look] = &[
+    agent_config::look,
     source_role::look,
     same_server::look,
     versions::look,

@@ -1,12 +1,15 @@
 //! The router against a real HAProxy: nobody is refused, and nothing of ours stays behind.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use flytt_proto::{failure::Effect, v1::finding::Level};
+use flytt_proto::{failure::Effect, fuse::Fuse, v1::finding::Level};
 use tokio::time::{Instant, sleep};
 
 use super::{HoldBy, Router as _, servers::Admin, trial};
-use crate::change::RouteState::{self, Held, Source, Staged, Target};
+use crate::change::{
+    Change, Hands, RouteChange,
+    RouteState::{self, Held, Source, Staged, Target},
+};
 
 mod checks;
 mod lab;
@@ -99,6 +102,25 @@ async fn sessions_live_until_the_target_has_taken_over() {
     assert_eq!(session.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a hold leaves sessions alone");
     lab.go(Target).await;
     assert!(served(&mut session).await.unwrap_err().starts_with("turned away"), "sessions to the source are shut");
+}
+
+/// As HAProxy stands after a restart: there is no hold to go back to.
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_a_staging_back_holds_nobody_anew() {
+    let lab = Lab::start().await;
+    let hands = Hands {
+        engine: None,
+        router: Some(Arc::new(lab.another_router())),
+        kernel: crate::change::sysctl::Kernel::default(),
+        fuse: Fuse::default(),
+    };
+    let staging = Change::Route(RouteChange { was: Held, ..change("old", "new", Staged) });
+    hands.undo(&"shop".parse().unwrap(), &staging).await.unwrap();
+    assert_eq!(lab.router.state(&route("old", "new")).await.unwrap(), Source);
+    lab.go(Held).await;
+    lab.go(Staged).await;
+    hands.undo(&"shop".parse().unwrap(), &staging).await.unwrap();
+    assert_eq!(lab.router.state(&route("old", "new")).await.unwrap(), Held);
 }
 
 #[tokio::test(flavor = "multi_thread")]
