@@ -153,7 +153,7 @@ fn cancelled_at_any_moment() {
     for (turn, ms) in [0, 1, 3, 10, 30, 100, 300, 1100, 1300, 2500].into_iter().enumerate() {
         let (hold, mut held) = tokio::sync::oneshot::channel::<()>();
         let serving = (turn % 2 == 0).then_some(1);
-        let asked = Ask { serving, ..ask(under(volume.path()), 20, &["randwrite-4k-qd32", COMMITS]) };
+        let asked = Ask { serving, ..ask(under(volume.path()), 100, &["randwrite-4k-qd32", COMMITS]) };
         runtime.block_on(async {
             let probing = probe::run(asked, hold, |_| {});
             tokio::time::timeout(Duration::from_millis(ms), probing).await.expect_err("it takes longer than that");
