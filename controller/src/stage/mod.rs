@@ -163,7 +163,7 @@ impl Stage {
             while connection.answers().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            while self.agents.is_some() && !self.proxy.has_seen_target_down().await {
+            while !self.proxy.has_seen_target_down().await {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
