@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::change::{Backup, Change, Statement, Verb};
 
 pub mod postgres;
+mod write_behind;
 
 /// What plan and preflight ask about a server, in a form that the other agent's engine can read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

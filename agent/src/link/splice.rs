@@ -23,6 +23,12 @@ const CHUNK: usize = 256 * 1024;
 /// With less than this left in the buffer a new one is begun.
 const LEAST: usize = 64 * 1024;
 
+/// A server's full buffer (PostgreSQL: `PQ_SEND_BUFFER_SIZE`): more is on its way.
+const PIECE: usize = 8 * 1024;
+
+/// How long that is waited for. At 1 GiB/s some 50 KiB come meanwhile, which the socket still holds (`net.core.wmem_default`).
+const NAP: Duration = Duration::from_micros(50);
+
 /// Frames on their way to the transport: while one waits, the next grows.
 pub(super) const DEPTH: usize = 1;
 
@@ -88,8 +94,8 @@ where
     Err(broken("it ends without an End"))
 }
 
-/// What comes while the transport is busy goes along in one frame: a server writes in pieces of 8 KiB, and every frame costs
-/// wake-ups on its whole way. Nothing waits for more than that.
+/// A server writes in pieces of 8 KiB, and every frame costs wake-ups on its whole way. So after a full piece the next ones are
+/// waited for a moment, and what comes while the transport is busy goes along. What is smaller than a piece never waits.
 async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn(v1::Frame) -> T) -> Result<(), Failure> {
     let gone = || broken("the other agent is gone");
     let mut buffer = BytesMut::with_capacity(CHUNK);
@@ -98,12 +104,15 @@ async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn
         if buffer.capacity() < LEAST {
             buffer.reserve(CHUNK);
         }
-        ended = tokio::select! {
-            read = reader.read_buf(&mut buffer) => read.map_err(broken)? == 0,
+        let read = tokio::select! {
+            read = reader.read_buf(&mut buffer) => read.map_err(broken)?,
             () = out.closed() => return Err(gone()),
         };
-        // The writer may be on this very processor.
-        tokio::task::yield_now().await;
+        ended = read == 0;
+        if read >= PIECE {
+            // The runtime's own timers tick in milliseconds. If a thread cannot be had, there is less in the frame.
+            let _ = tokio::task::spawn_blocking(|| std::thread::sleep(NAP)).await;
+        }
         let permit = loop {
             tokio::select! {
                 biased;

@@ -16,7 +16,7 @@ use super::{Postgres, cluster, failure, names};
 use crate::{
     change::Backup,
     command::{self, Command},
-    engine::Progress,
+    engine::{Progress, write_behind::WriteBehind},
 };
 
 const VERIFY_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -39,6 +39,7 @@ impl Postgres {
         self.mark(backup).map_err(|error| failure::file(into, &error))?;
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
+        let behind = WriteBehind::below(into).map_err(|error| failure::file(into, &error))?;
         let mut copied = Progress { done: 0, total: backup.expected_bytes };
         while let Some(line) = running.line().await {
             if let Some((done, total)) = parse(&line) {
@@ -48,6 +49,7 @@ impl Postgres {
             }
         }
         running.wait().await.map_err(|error| broken("SEED_FAILED", &error.to_string()))?;
+        drop(behind);
         // Everything is on disk now, which the tool's last line was too early to say.
         let _ = progress.send(copied).await;
 
