@@ -4,7 +4,7 @@
 use std::{fs, io, path::Path, sync::mpsc, thread, time::Duration};
 
 /// Rest between two rounds: long enough that files are not flushed page by page.
-const REST: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_millis(30);
 
 /// At work until it is dropped. Only hastens what is done anyway, so nothing depends on it.
 #[derive(Debug)]
