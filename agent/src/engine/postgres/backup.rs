@@ -39,7 +39,7 @@ impl Postgres {
         self.mark(backup).map_err(|error| failure::file(into, &error))?;
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
-        let behind = WriteBehind::below(into).map_err(|error| failure::file(into, &error))?;
+        let behind = WriteBehind::below(into);
         let mut copied = Progress { done: 0, total: backup.expected_bytes };
         while let Some(line) = running.line().await {
             if let Some((done, total)) = parse(&line) {
