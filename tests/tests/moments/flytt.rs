@@ -154,8 +154,12 @@ impl Flytt {
         self.signal(Signal::SIGCONT);
     }
 
-    pub(crate) async fn end(mut self) -> Ended {
-        let status = tokio::time::timeout(LIMIT, self.child.wait()).await;
+    pub(crate) async fn end(self) -> Ended {
+        self.ends_within(LIMIT).await
+    }
+
+    pub(crate) async fn ends_within(mut self, limit: Duration) -> Ended {
+        let status = tokio::time::timeout(limit, self.child.wait()).await;
         while let Ok(line) = self.lines.try_recv() {
             self.heard.push(line);
         }

@@ -1,13 +1,18 @@
-//! Gates on real disks: a target that is too slow is refused before a byte is moved, in words for its provider; and what an
-//! operator accepts goes on, on record.
+//! Gates on real disks and servers: a target that is too slow is refused before a byte is moved, in words for its provider; what
+//! an operator accepts goes on, on record; and a catch-up that never ends is not waited for.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use flytt::journal::{Event, Journal, Milestone};
 use flytt_proto::{durable, gate::Gate};
 use serde_json::Value;
 
-use super::{FAST, Holder, Scene, flytt::Ended, pause, slow::SlowDisk};
+use super::{
+    FAST, Holder, Scene,
+    flytt::{Ended, Moment},
+    pause,
+    slow::SlowDisk,
+};
 
 /// The scene's file with other gates.
 fn with_gates(scene: &Scene, name: &str, gates: &str) -> String {
@@ -105,6 +110,38 @@ async fn a_disk_that_is_too_slow_is_refused_before_a_byte_is_moved_and_says_why(
     let accepted =
         |event: &Event| matches!(event, Event::Found { findings, .. } if findings.iter().any(|it| it.code == "GATE_IOPS"));
     assert!(record.iter().any(accepted), "{record:?}");
+    scene.must(&["rollback", "demo"]).await;
+    scene.ends(canary, Holder::Source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catch_up_that_never_ends_is_called_early_with_the_arithmetic() {
+    let scene = Scene::set(2, FAST).await;
+    let file = with_gates(&scene, "gates.toml", "block = [\"converge\"]\nlag_bytes = \"8KiB\"");
+    let canary = scene.canary().await;
+    let mut start = scene.flytt(&["start", &file]);
+    start.comes_to(Moment::Begins("follow")).await;
+    // Before its agent looks for the first time, the target receives much and applies nothing of it.
+    let agent = &scene.agents().target.process;
+    while !scene.stage.target.is_running() {
+        pause(2).await;
+    }
+    agent.pause();
+    while scene.stage.target.sql("postgres", "SELECT pg_wal_replay_pause()").await.is_err() {
+        pause(20).await;
+    }
+    pause(500).await;
+    agent.resume();
+    // Two minutes are what the gate looks at.
+    let start = start.ends_within(Duration::from_secs(240)).await;
+    assert_eq!((start.code, start.failures()), (Some(7), vec!["GATE_CONVERGE"]), "{start}\n{}", scene.logs());
+    let (level, sentence, remedy) = found(&start, "GATE_CONVERGE");
+    assert_eq!(level, "block");
+    for part in ["db-old writes ", " of WAL, the target applies ", " grows by ", " a minute and never ends"] {
+        assert!(sentence.contains(part), "{part}: {sentence}");
+    }
+    assert!(remedy.contains("--accept GATE_CONVERGE"), "{remedy}");
+    scene.recovered(&canary).await;
     scene.must(&["rollback", "demo"]).await;
     scene.ends(canary, Holder::Source).await;
 }
