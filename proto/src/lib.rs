@@ -5,6 +5,7 @@ pub mod code;
 pub mod durable;
 pub mod failure;
 pub mod fuse;
+pub mod gtid;
 pub mod identity;
 pub mod name;
 pub mod record;

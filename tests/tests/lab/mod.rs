@@ -247,6 +247,7 @@ impl Life {
             may_replace_data: true,
             guard_free_percent: 0,
             postgres: None,
+            mariadb: None,
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));
