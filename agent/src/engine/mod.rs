@@ -12,13 +12,15 @@ use tokio::sync::mpsc;
 
 use crate::change::{Backup, Change, Statement, Verb};
 
+pub mod mariadb;
+mod mysql_family;
 pub mod postgres;
 
 /// What plan and preflight ask about a server, in a form that the other agent's engine can read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     pub serving: Serving,
-    /// PostgreSQL: the system identifier. Empty where there is no cluster yet.
+    /// PostgreSQL: the system identifier. MariaDB: `server_id` and the unique id of the running server. Empty where there is none.
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
@@ -122,7 +124,7 @@ pub struct Replication {
 pub trait Engine: Debug + Send + Sync + 'static {
     // --- questions: nothing is changed
 
-    /// `postgres`
+    /// `postgres`, `mariadb`
     fn name(&self) -> &'static str;
     async fn facts(&self) -> Result<Facts, Failure>;
     /// Preflight over both sides' `Facts` (as JSON from `Observe.Facts`); pure.
@@ -153,6 +155,18 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn credential(&self, migration: &Migration) -> Result<String, Failure>;
     /// Whether a connection's first packet (PostgreSQL: startup message) may pass the tunnel of this move.
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission;
+    /// Whether a server of this engine speaks before its client does.
+    fn greets(&self) -> bool {
+        false
+    }
+    /// What looks at everything that a client sends after its first packet; `None`: all of it passes.
+    fn screen(&self) -> Option<Box<dyn Screen>> {
+        None
+    }
+    /// The loopback port where this host's server finds the tunnel; `None`: it speaks to a unix socket.
+    fn tunnel_port(&self) -> Option<u16> {
+        None
+    }
     /// The local server's unix socket, where the tunnel's other end goes.
     fn socket(&self) -> std::path::PathBuf;
 
@@ -174,6 +188,24 @@ pub enum Admission {
     Yes,
     /// Why not; the connection is closed.
     No(String),
+}
+
+/// Watches one connection through a tunnel, at the source's end.
+pub trait Screen: Send {
+    /// `Err` = why the connection is closed instead of passing these bytes on.
+    fn passes(&mut self, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// A verb that another engine's recipes use.
+fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
+    let sentence = format!("{} has no {}", engine.name(), Change::Server(verb.clone()));
+    Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
+}
+
+/// A position that another engine's server named.
+fn foreign(position: &Position) -> Failure {
+    let sentence = format!("{position} is a position of another engine");
+    Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
 }
 
 /// A statement with a plain undo: the form most recipes use.

@@ -40,7 +40,7 @@ impl Link for Agent {
             [_, _, _, _, ..] => Admission::Yes,
             _ => Admission::More,
         };
-        Ok(Response::new(serve(frames, self.server.clone(), admit)))
+        Ok(Response::new(serve(frames, self.server.clone(), Terms { admit, greets: false, screen: None })))
     }
 }
 
@@ -262,7 +262,7 @@ async fn a_stream_without_its_end_frame_is_broken() {
         let frames = futures::stream::iter([Some(data), last].into_iter().flatten().map(|kind| Ok(frame(kind))));
         let (out, mut sent) = mpsc::channel(8);
         local.shutdown().await.unwrap();
-        let outcome = splice::splice(frames, out, std::convert::identity, socket, Bytes::new()).await;
+        let outcome = splice::splice(frames, out, std::convert::identity, socket.into_split(), Bytes::new(), None).await;
         assert_eq!(outcome.map_err(|failure| failure.code), if whole { Ok(()) } else { Err("LINK_BROKEN".into()) });
         assert_eq!(rest(&mut local).await, b"half a ba");
         let end = frame(v1::frame::Kind::End(v1::frame::End {}));
@@ -276,7 +276,8 @@ async fn a_transport_that_takes_no_more_ends_an_idle_socket_and_its_last_word_is
     let (mut local, socket) = UnixStream::pair().unwrap();
     let (out, sent) = mpsc::channel(8);
     drop(sent);
-    let idle = splice::splice(futures::stream::iter([end()]), out, std::convert::identity, socket, Bytes::new());
+    let halves = socket.into_split();
+    let idle = splice::splice(futures::stream::iter([end()]), out, std::convert::identity, halves, Bytes::new(), None);
     assert_eq!(timeout(SOON, idle).await.expect("it does not wait for bytes").expect_err("gone").code, "LINK_BROKEN");
     assert_eq!(rest(&mut local).await, b"");
 
@@ -287,7 +288,7 @@ async fn a_transport_that_takes_no_more_ends_an_idle_socket_and_its_last_word_is
         tokio::time::sleep(Duration::from_millis(50)).await;
         Err(Failure::refused("LINK_REFUSED", "it is not let through", "-").into())
     }));
-    let outcome = splice::splice(late, out, std::convert::identity, socket, Bytes::new()).await;
+    let outcome = splice::splice(late, out, std::convert::identity, socket.into_split(), Bytes::new(), None).await;
     assert_eq!(outcome.expect_err("refused").code, "LINK_REFUSED");
 }
 

@@ -24,7 +24,8 @@ impl v1::link_server::Link for Link {
         host.granted(&migration, &caller.host)?;
         let engine = host.engine()?.clone();
         let socket = engine.socket();
+        let (greets, screen) = (engine.greets(), engine.screen());
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
-        Ok(Response::new(Box::pin(link::serve(frames, socket, admit))))
+        Ok(Response::new(Box::pin(link::serve(frames, socket, link::Terms { admit, greets, screen }))))
     }
 }

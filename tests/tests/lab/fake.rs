@@ -224,6 +224,7 @@ impl Engine for FakeEngine {
                 return Err(Failure::unknown("DOWN", "the target is down", "start it"));
             }
             Verb::Start | Verb::Promote | Verb::Checkpoint | Verb::EndSessions { .. } => {}
+            other => unreachable!("{other:?} is another engine's"),
         }
         Ok(())
     }
