@@ -109,6 +109,9 @@ pub struct Mariadb {
     pub drop_in: PathBuf,
     #[serde(default = "mariadbd")]
     pub server: PathBuf,
+    /// Directory of `mariadb-backup` and `mbstream`.
+    #[serde(default = "usr_bin")]
+    pub bin: PathBuf,
     pub socket: PathBuf,
     /// Where routers reach the server.
     pub port: u16,
@@ -130,6 +133,10 @@ pub struct Mariadb {
 
 fn mariadbd() -> PathBuf {
     "/usr/sbin/mariadbd".into()
+}
+
+fn usr_bin() -> PathBuf {
+    "/usr/bin".into()
 }
 
 fn tunnel_port() -> u16 {

@@ -18,6 +18,7 @@ use crate::{
     engine::{mariadb::Mariadb, postgres::Postgres},
     guard,
     host::Host,
+    link,
     router::haproxy::Haproxy,
     serve,
     service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
@@ -35,7 +36,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure>
         (None, Some(mariadb)) => {
             durable::directory(&mariadb.drop_in, 0o755)
                 .map_err(|error| Failure::refused("DISK", error.to_string(), "see `drop_in` in agent.toml"))?;
-            Some(Arc::new(Mariadb::new(mariadb.clone(), &config.state, config.may_replace_data)))
+            let pipes = Arc::new(link::pipe::Pipes::new(credentials.clone()));
+            Some(Arc::new(Mariadb::new(mariadb.clone(), &config.state, config.may_replace_data).through(pipes)))
         }
         (None, None) => None,
         (Some(_), Some(_)) => {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use hands::Hands;
 pub use sysctl::Sysctl;
 
+use crate::engine::Origin;
 use hands::disk;
 
 /// One effect on the host, with what its undo needs.
@@ -79,7 +80,8 @@ pub struct DataDir {
     pub trash: PathBuf,
 }
 
-/// `pg_basebackup` into an empty directory.
+/// A whole server copied into an empty directory: by `pg_basebackup`, or through a pipe from `mariadb-backup`, which needs neither
+/// the server's address nor a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
     pub into: PathBuf,
@@ -97,6 +99,9 @@ pub struct Backup {
     /// The system identifier that the copy must carry.
     pub system: String,
     pub expected_bytes: u64,
+    /// Where a pipe begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// What a server is told. Only `Start` and the stops have an undo: each other's opposite where the server ran before.

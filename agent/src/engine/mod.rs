@@ -4,14 +4,18 @@ use std::fmt::Debug;
 
 use flytt_proto::{
     failure::Failure,
-    name::{Migration, Position},
-    v1,
+    name::{HostName, Migration, Position},
+    v1::{self, draw_request::Producer},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::change::{Backup, Change, Statement, Verb};
+use crate::{
+    change::{Backup, Change, Statement, Verb},
+    command::Command,
+};
 
+mod directory;
 pub mod mariadb;
 mod mysql_family;
 pub mod postgres;
@@ -20,7 +24,7 @@ pub mod postgres;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     pub serving: Serving,
-    /// PostgreSQL: the system identifier. MariaDB: `server_id` and the unique id of the running server. Empty where there is none.
+    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed. Empty where there is no cluster yet.
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
@@ -60,6 +64,32 @@ pub struct SeedOrder {
     /// The cluster that may be replaced, by system identifier; empty = only an empty or our own directory.
     pub replace_system: String,
     pub expected_bytes: u64,
+    /// The source's agent, for an engine whose copy comes through a pipe; `None` = unknown here.
+    pub origin: Option<Origin>,
+}
+
+/// The source's agent, as this one knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub migration: Migration,
+    pub host: HostName,
+    /// `host:port`
+    pub address: String,
+}
+
+/// The other agent's programs, read by programs here.
+#[tonic::async_trait]
+pub trait Pipes: Debug + Send + Sync {
+    /// Runs `consumer` on what the source's `producer` writes, at most `max_rate` bytes a second (0 = no limit). Returns the count
+    /// of bytes once all has arrived and both have ended well; `progress` is told it meanwhile. Dropped, it ends both.
+    async fn draw(
+        &self,
+        from: &Origin,
+        producer: Producer,
+        max_rate: u64,
+        consumer: &Command,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, Failure>;
 }
 
 /// What bytes are done, for progress lines.
@@ -169,6 +199,20 @@ pub trait Engine: Debug + Send + Sync + 'static {
     }
     /// The local server's unix socket, where the tunnel's other end goes.
     fn socket(&self) -> std::path::PathBuf;
+
+    // --- what another agent draws from here: read, never written
+
+    /// The program behind `producer`, on this host; whatever an earlier agent left of it is ended first.
+    async fn producer(&self, _: &Migration, producer: Producer) -> Result<Command, Failure> {
+        let sentence = format!("{} has no {}", self.name(), producer.as_str_name());
+        Err(Failure::refused(
+            "NO_PRODUCER",
+            sentence,
+            "let both hosts of a move serve the same engine, with the same version of flytt",
+        ))
+    }
+    /// Ends what an earlier agent left of its producers.
+    async fn end_producers(&self) {}
 
     // --- hands: only `change/` calls these
 

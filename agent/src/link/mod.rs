@@ -4,6 +4,7 @@
 //! and a broken link never looks like an orderly end: both sockets are dropped at once.
 
 mod loopback;
+pub mod pipe;
 mod serve;
 mod splice;
 #[cfg(test)]

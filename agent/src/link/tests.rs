@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use flytt_proto::v1::{
-    Frame,
+    DrawRequest, Frame,
     link_client::LinkClient,
     link_server::{Link, LinkServer},
 };
@@ -41,6 +41,12 @@ impl Link for Agent {
             _ => Admission::More,
         };
         Ok(Response::new(serve(frames, self.server.clone(), Terms { admit, greets: false, screen: None })))
+    }
+
+    type DrawStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn draw(&self, request: Request<DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
+        Err(Status::unimplemented(request.into_inner().migration))
     }
 }
 

@@ -60,6 +60,7 @@ impl Server {
             config_file: root.join("etc/my.cnf"),
             drop_in: root.join("drop-in"),
             server: "/usr/sbin/mariadbd".into(),
+            bin: "/usr/bin".into(),
             socket: root.join("s"),
             port,
             tunnel_port: free_port(),

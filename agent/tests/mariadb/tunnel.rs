@@ -4,10 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use flytt_agent::{
     engine::{Engine, mariadb::Mariadb},
-    link::{Terms, Tunnel, greeted, serve},
+    link::{Terms, Tunnel, greeted, pipe, serve},
 };
 use flytt_proto::v1::{
-    Frame,
+    DrawRequest, Frame,
     link_client::LinkClient,
     link_server::{Link, LinkServer},
 };
@@ -30,6 +30,14 @@ impl Link for Agent {
         let (greets, screen, socket) = (engine.greets(), engine.screen(), engine.socket());
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
         Ok(Response::new(serve(frames, socket, Terms { admit, greets, screen })))
+    }
+
+    type DrawStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn draw(&self, request: Request<DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
+        let ask = request.into_inner();
+        let producer = self.0.producer(&ask.migration.parse().unwrap(), ask.producer()).await?;
+        Ok(Response::new(pipe::send(producer, ask.max_rate, std::future::pending())))
     }
 }
 

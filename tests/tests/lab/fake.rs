@@ -114,6 +114,7 @@ impl Engine for FakeEngine {
                     fast_checkpoint: true,
                     system: order.system.clone(),
                     expected_bytes: order.expected_bytes,
+                    origin: None,
                 }),
             ],
             Intent::Follow(_) => vec![self.signal(true), Change::Server(Verb::Start)],

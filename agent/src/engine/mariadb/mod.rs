@@ -5,20 +5,22 @@ use std::{io, path::PathBuf, sync::Arc};
 use flytt_proto::{
     failure::Failure,
     name::{Migration, Position},
-    v1,
+    v1::{self, draw_request::Producer},
 };
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Intent, Progress, Replication, Screen, Serving,
+    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving,
     mysql_family::{screen, session::Session},
 };
 use crate::{
     change::{Backup, Change, Verb},
+    command::Command,
     config, secret,
 };
 
 mod account;
+mod begin;
 mod closed;
 mod drop_in;
 mod entrance;
@@ -29,8 +31,10 @@ mod obstacles;
 mod position;
 mod recipe;
 mod replica;
+mod seed;
 mod server;
 mod sessions;
+mod system;
 
 /// The MariaDB server of this host. The agent runs as the user that owns its data directory.
 #[derive(Debug)]
@@ -40,24 +44,24 @@ pub struct Mariadb {
     state: PathBuf,
     may_replace: bool,
     warm: Mutex<Option<Arc<Session>>>,
+    /// What a copy comes through; `None` where nothing is copied.
+    pipes: Option<Arc<dyn Pipes>>,
 }
 
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default() }
+        Self { config, state: state.into(), may_replace, warm: Mutex::default(), pipes: None }
+    }
+
+    /// With the pipes that a copy comes through.
+    #[must_use]
+    pub fn through(self, pipes: Arc<dyn Pipes>) -> Self {
+        Self { pipes: Some(pipes), ..self }
     }
 }
 
 fn file(path: &std::path::Path, error: &io::Error) -> Failure {
     Failure::unknown("DISK", format!("{}: {error}", path.display()), "see to the disk and the file's owner")
-}
-
-fn seed_not_built() -> Failure {
-    Failure::refused(
-        "SEED_NOT_BUILT",
-        "this version does not copy MariaDB data",
-        "seed the target by hand with mariadb-backup, set gtid_slave_pos to the copy's position, then let it follow",
-    )
 }
 
 #[tonic::async_trait]
@@ -153,11 +157,19 @@ impl Engine for Mariadb {
         self.obey(migration, verb).await
     }
 
-    async fn back_up(&self, _: &Backup, _: mpsc::Sender<Progress>) -> Result<(), Failure> {
-        Err(seed_not_built())
+    async fn producer(&self, migration: &Migration, producer: Producer) -> Result<Command, Failure> {
+        self.backup_program(migration, producer).await
     }
 
-    async fn end_backup(&self, _: &Backup) -> Result<(), Failure> {
-        Err(seed_not_built())
+    async fn end_producers(&self) {
+        self.end_backup_programs().await;
+    }
+
+    async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        self.copy(backup, progress).await
+    }
+
+    async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
+        self.take_away(backup).await
     }
 }

@@ -19,7 +19,7 @@ impl Mariadb {
     pub(super) async fn changes(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         match intent {
             Intent::Admit { verifier, peer_address } => admit(migration, verifier, peer_address.is_some()),
-            Intent::Seed(_) => Err(super::seed_not_built()),
+            Intent::Seed(order) => self.seed(migration, order),
             Intent::Follow(upstream) => self.follow(migration, upstream).await,
             Intent::Ready => Ok(vec![Change::Server(Verb::Checkpoint)]),
             Intent::Gate => self.gate(migration).await,
@@ -111,6 +111,7 @@ impl Mariadb {
             v1::Role::Source | v1::Role::Router | v1::Role::Unspecified => {}
         }
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         Ok(changes)
     }
 }
@@ -139,7 +140,7 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
     ])
 }
 
-fn no_direct() -> Failure {
+pub(super) fn no_direct() -> Failure {
     Failure::refused(
         "NO_DIRECT_TRANSPORT",
         "MariaDB replicates through the tunnel only",

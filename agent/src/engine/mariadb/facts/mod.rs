@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flytt_proto::failure::Failure;
 use serde::{Deserialize, Serialize};
 
-use super::Mariadb;
+use super::{Mariadb, system};
 use crate::engine::{Facts, Serving, mysql_family::process};
 
 mod live;
@@ -109,10 +109,7 @@ impl Mariadb {
             Serving::Down => self.at_rest(&mut facts).await,
             Serving::Standby | Serving::Writable => self.ask(&mut facts).await?,
         }
-        let system = match serving {
-            Serving::Down => String::new(),
-            Serving::Standby | Serving::Writable => format!("{} {}", facts.setting("server_id"), facts.live.uid),
-        };
+        let system = system::identifier(data).map(|id| id.to_string()).unwrap_or_default();
         let host = match facts.setting("bind_address") {
             "" | "*" | "0.0.0.0" | "::" => {
                 std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
