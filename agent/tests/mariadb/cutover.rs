@@ -66,13 +66,10 @@ fn no_acknowledged_write_is_lost() {
         assert!(reader.query_drop("select 1").await.is_err(), "a session outlives the gate");
         assert!(target.engine.replication(&migration).await.unwrap().streaming, "the gate cuts the stream");
 
-        let begun = std::time::Instant::now();
         apply(&source, &Intent::Fence { drain_ms: 200 }).await;
         let end = source.engine.final_position(&migration).await.unwrap();
-        let fenced = begun.elapsed();
         assert!(source.engine.is_closed(&migration).await.unwrap());
         let reached = target.engine.caught_up(&end).await.unwrap();
-        let caught_up = begun.elapsed();
         assert_eq!(reached.covers(&end), Some(true));
 
         let early = target.engine.proven_primary(&migration, &end).await.unwrap_err();
@@ -83,14 +80,9 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(target.engine.proven_primary(&migration, &beyond).await.unwrap_err().code, "NOT_THE_PRIMARY");
         let position = target.engine.proven_primary(&migration, &end).await.unwrap();
         assert_eq!(position.covers(&end), Some(true));
-        let promoted = begun.elapsed();
 
         apply(&source, &Intent::Surrender).await;
         apply(&target, &Intent::Open).await;
-        println!(
-            "fenced {fenced:?} caught up {caught_up:?} promoted {promoted:?} open {:?} (each change twice)",
-            begun.elapsed()
-        );
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Writable);
         assert!(!target.engine.is_closed(&migration).await.unwrap());
         let (here, there) = (format!("127.0.0.1:{}", target.port), format!("127.0.0.1:{}", source.port));
@@ -157,6 +149,30 @@ fn before_the_promotion_the_gate_goes_and_the_replica_stays_one() {
         let now = source.engine.position().await.unwrap();
         let outcome = tokio::time::timeout(Duration::from_secs(10), target.engine.caught_up(&now)).await.unwrap();
         assert_eq!(outcome.unwrap_err().code, "APPLIER_STOPPED", "strict mode refuses the source's transaction");
+    });
+}
+
+#[test]
+fn a_source_that_says_nothing_is_noticed_before_its_connection_breaks() {
+    as_server_user("cutover::a_source_that_says_nothing_is_noticed_before_its_connection_breaks", |base| async move {
+        let (source, target, _tunnel) = following(&base).await;
+        let streams = async || target.engine.replication(&shop()).await.unwrap();
+        for _ in 0..50 {
+            assert!(streams().await.streaming, "an idle source is there: it says so every second");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let stopped = source.stopped();
+        let begun = std::time::Instant::now();
+        while streams().await.streaming {
+            assert!(begun.elapsed() < Duration::from_secs(9), "the connection would break by itself after ten");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(streams().await.trouble.contains("nothing was heard"), "{:?}", streams().await);
+        drop(stopped);
+        while !streams().await.streaming {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never comes back");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
 }
 

@@ -40,11 +40,13 @@ pub struct Mariadb {
     state: PathBuf,
     may_replace: bool,
     warm: Mutex<Option<Arc<Session>>>,
+    /// What was last heard from the source, and since when it is the same.
+    heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
 }
 
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default() }
+        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default() }
     }
 }
 
