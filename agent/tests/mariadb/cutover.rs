@@ -26,6 +26,7 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     let verifier = target.engine.credential(&shop()).await.unwrap();
     apply(&source, &Intent::Admit { verifier, peer_address: None }).await;
     apply(&source, &Intent::Ready).await;
+    tick(&source, "copied", COPIED).await;
     drop(target);
     let target = Server::copy(base, &source).await;
     let tunnel = tunnel::between(base, &source, &target).await;
@@ -40,6 +41,18 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     panic!("it does not replicate: {:?}; tunnel: {:?}", target.engine.replication(&shop()).await, tunnel.trouble());
 }
 
+/// The writers whose rows are an event's.
+const COPIED: i32 = 200;
+const REPLICATED: i32 = 201;
+
+async fn tick(source: &Server, name: &str, writer: i32) {
+    let sql = format!(
+        "create event app.{name} on schedule every 1 second do insert into app.writes \
+         select {writer}, coalesce(max(number), 0) + 1 from app.writes where writer = {writer}"
+    );
+    source.root_session().await.query_drop(sql).await.unwrap();
+}
+
 #[test]
 fn no_acknowledged_write_is_lost() {
     as_server_user("cutover::no_acknowledged_write_is_lost", |base| async move {
@@ -48,6 +61,7 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Writable);
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Standby);
 
+        tick(&source, "replicated", REPLICATED).await;
         let writers = Writers::start(8, source.port);
         while writers.count() < 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -96,6 +110,22 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(lost, Vec::<&(i32, i32)>::new());
         let mut app = target.by_tcp("app", "app").await.unwrap();
         app.query_drop("insert into app.writes values (100, 1)").await.expect("the target takes writes");
+
+        // An event that came with the copy and one that came by replication go on here, and there no more.
+        for writer in [COPIED, REPLICATED] {
+            let sql = format!("select max(number) from app.writes where writer = {writer}");
+            let before = value(&mut app, &sql).await;
+            let begun = std::time::Instant::now();
+            while value(&mut app, &sql).await == before {
+                assert!(begun.elapsed() < Duration::from_secs(10), "the event of {writer} does not run");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        assert_eq!(source.engine.position().await.unwrap(), end, "something was written on the old source");
+        let sql =
+            "select group_concat(distinct concat(definer, ' ', replace(sql_mode, ',', ' '))) from mysql.event where db = 'app'";
+        let events = value(&mut target.root_session().await, sql).await;
+        assert!(!events.contains("flytt") && events.contains("STRICT_TRANS_TABLES") && !events.contains(','), "{events}");
 
         apply(&source, &Intent::Retire).await;
         source.kill().await;

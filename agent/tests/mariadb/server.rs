@@ -123,7 +123,11 @@ impl Server {
         tool(&["--prepare".into(), into]);
         let said = fs::read_to_string(server.data().join("xtrabackup_binlog_info")).unwrap();
         let position = said.split_whitespace().nth(2).unwrap().to_owned();
+        // A copy that starts with its source's events writes what the source will write, too.
+        let by_hand = server.root.join("drop-in/by-hand.cnf");
+        fs::write(&by_hand, "[mariadbd]\nevent_scheduler = OFF\nread_only = 1\n").unwrap();
         server.start().await;
+        fs::remove_file(by_hand).unwrap();
         let mut root = server.root_session().await;
         root.query_drop(format!("set global gtid_slave_pos = '{position}'")).await.unwrap();
         server

@@ -22,6 +22,7 @@ mod account;
 mod closed;
 mod drop_in;
 mod entrance;
+mod events;
 mod facts;
 mod findings;
 mod names;
@@ -58,7 +59,7 @@ fn seed_not_built() -> Failure {
     Failure::refused(
         "SEED_NOT_BUILT",
         "this version does not copy MariaDB data",
-        "seed the target by hand with mariadb-backup, set gtid_slave_pos to the copy's position, then let it follow",
+        "seed the target by hand with mariadb-backup, start it with event_scheduler = OFF and read_only = 1, set gtid_slave_pos to the copy's position, then let it follow",
     )
 }
 

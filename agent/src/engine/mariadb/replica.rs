@@ -95,13 +95,10 @@ impl Mariadb {
         Ok(())
     }
 
-    /// Follows nobody any more. What the source's events were is told by the state that replication gave them.
+    /// Follows nobody any more.
     pub(super) async fn promote(&self) -> Result<(), Failure> {
         self.detach().await?;
-        let session = self.unlogged().await?;
-        session
-            .run("update mysql.event set status = 'ENABLED', originator = @@global.server_id where status = 'SLAVESIDE_DISABLED'")
-            .await
+        self.wake_events().await
     }
 
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
