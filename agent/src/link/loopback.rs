@@ -16,12 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub(super) async fn bind(port: u16) -> Result<TcpListener, Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
         let sentence = format!("the tunnel cannot listen on 127.0.0.1:{port}: {error}");
-        match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                Failure::refused("TUNNEL_IN_USE", sentence, "end what uses that port, or set another `tunnel_port` in agent.toml")
-            }
-            _ => Failure::refused("TUNNEL_SOCKET", sentence, "set another `tunnel_port` in agent.toml"),
-        }
+        let code = if error.kind() == io::ErrorKind::AddrInUse { "TUNNEL_IN_USE" } else { "TUNNEL_SOCKET" };
+        Failure::refused(code, sentence, "set another `tunnel_port` in agent.toml, or end what uses that one")
     })
 }
 

@@ -26,6 +26,7 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     let verifier = target.engine.credential(&shop()).await.unwrap();
     apply(&source, &Intent::Admit { verifier, peer_address: None }).await;
     apply(&source, &Intent::Ready).await;
+    tick(&source, "copied", COPIED).await;
     drop(target);
     let target = Server::copy(base, &source).await;
     let tunnel = tunnel::between(base, &source, &target).await;
@@ -40,6 +41,18 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     panic!("it does not replicate: {:?}; tunnel: {:?}", target.engine.replication(&shop()).await, tunnel.trouble());
 }
 
+/// The writers whose rows are an event's.
+const COPIED: i32 = 200;
+const REPLICATED: i32 = 201;
+
+async fn tick(source: &Server, name: &str, writer: i32) {
+    let sql = format!(
+        "create event app.{name} on schedule every 1 second do insert into app.writes \
+         select {writer}, coalesce(max(number), 0) + 1 from app.writes where writer = {writer}"
+    );
+    source.root_session().await.query_drop(sql).await.unwrap();
+}
+
 #[test]
 fn no_acknowledged_write_is_lost() {
     as_server_user("cutover::no_acknowledged_write_is_lost", |base| async move {
@@ -48,6 +61,7 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Writable);
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Standby);
 
+        tick(&source, "replicated", REPLICATED).await;
         let writers = Writers::start(8, source.port);
         while writers.count() < 200 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -66,13 +80,10 @@ fn no_acknowledged_write_is_lost() {
         assert!(reader.query_drop("select 1").await.is_err(), "a session outlives the gate");
         assert!(target.engine.replication(&migration).await.unwrap().streaming, "the gate cuts the stream");
 
-        let begun = std::time::Instant::now();
         apply(&source, &Intent::Fence { drain_ms: 200 }).await;
         let end = source.engine.final_position(&migration).await.unwrap();
-        let fenced = begun.elapsed();
         assert!(source.engine.is_closed(&migration).await.unwrap());
         let reached = target.engine.caught_up(&end).await.unwrap();
-        let caught_up = begun.elapsed();
         assert_eq!(reached.covers(&end), Some(true));
 
         let early = target.engine.proven_primary(&migration, &end).await.unwrap_err();
@@ -83,14 +94,9 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(target.engine.proven_primary(&migration, &beyond).await.unwrap_err().code, "NOT_THE_PRIMARY");
         let position = target.engine.proven_primary(&migration, &end).await.unwrap();
         assert_eq!(position.covers(&end), Some(true));
-        let promoted = begun.elapsed();
 
         apply(&source, &Intent::Surrender).await;
         apply(&target, &Intent::Open).await;
-        println!(
-            "fenced {fenced:?} caught up {caught_up:?} promoted {promoted:?} open {:?} (each change twice)",
-            begun.elapsed()
-        );
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Writable);
         assert!(!target.engine.is_closed(&migration).await.unwrap());
         let (here, there) = (format!("127.0.0.1:{}", target.port), format!("127.0.0.1:{}", source.port));
@@ -104,6 +110,22 @@ fn no_acknowledged_write_is_lost() {
         assert_eq!(lost, Vec::<&(i32, i32)>::new());
         let mut app = target.by_tcp("app", "app").await.unwrap();
         app.query_drop("insert into app.writes values (100, 1)").await.expect("the target takes writes");
+
+        // An event that came with the copy and one that came by replication go on here, and there no more.
+        for writer in [COPIED, REPLICATED] {
+            let sql = format!("select max(number) from app.writes where writer = {writer}");
+            let before = value(&mut app, &sql).await;
+            let begun = std::time::Instant::now();
+            while value(&mut app, &sql).await == before {
+                assert!(begun.elapsed() < Duration::from_secs(10), "the event of {writer} does not run");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        assert_eq!(source.engine.position().await.unwrap(), end, "something was written on the old source");
+        let sql =
+            "select group_concat(distinct concat(definer, ' ', replace(sql_mode, ',', ' '))) from mysql.event where db = 'app'";
+        let events = value(&mut target.root_session().await, sql).await;
+        assert!(!events.contains("flytt") && events.contains("STRICT_TRANS_TABLES") && !events.contains(','), "{events}");
 
         apply(&source, &Intent::Retire).await;
         source.kill().await;
@@ -157,6 +179,30 @@ fn before_the_promotion_the_gate_goes_and_the_replica_stays_one() {
         let now = source.engine.position().await.unwrap();
         let outcome = tokio::time::timeout(Duration::from_secs(10), target.engine.caught_up(&now)).await.unwrap();
         assert_eq!(outcome.unwrap_err().code, "APPLIER_STOPPED", "strict mode refuses the source's transaction");
+    });
+}
+
+#[test]
+fn a_source_that_says_nothing_is_noticed_before_its_connection_breaks() {
+    as_server_user("cutover::a_source_that_says_nothing_is_noticed_before_its_connection_breaks", |base| async move {
+        let (source, target, _tunnel) = following(&base).await;
+        let streams = async || target.engine.replication(&shop()).await.unwrap();
+        for _ in 0..50 {
+            assert!(streams().await.streaming, "an idle source is there: it says so every second");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let stopped = source.stopped();
+        let begun = std::time::Instant::now();
+        while streams().await.streaming {
+            assert!(begun.elapsed() < Duration::from_secs(9), "the connection would break by itself after ten");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(streams().await.trouble.contains("nothing was heard"), "{:?}", streams().await);
+        drop(stopped);
+        while !streams().await.streaming {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never comes back");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
 }
 

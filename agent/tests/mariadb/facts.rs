@@ -33,7 +33,7 @@ fn what_is_wrong_with_a_source_is_seen() {
         let target = Server::prepare(&base, "target", 2);
         let mut root = source.root_session().await;
         for sql in [
-            "create table app.`no key, \"really\" \u{1f600}` (a int)",
+            "create table app.`no key, \"really\" \u{e9}` (a int)",
             "create table app.old (a int primary key) engine = MyISAM",
             "create definer = gone@nowhere view app.seen as select 1",
             "create definer = gone@nowhere procedure app.called() select 1",
@@ -72,7 +72,7 @@ fn what_is_wrong_with_a_source_is_seen() {
             assert!(codes.contains(&code), "{code} is not among {codes:?}");
         }
         let lost = &found.iter().find(|finding| finding.code == "LOST_DEFINER").unwrap().sentence;
-        assert!(lost.contains("view app.seen") && lost.contains("routine app.called") && !lost.contains("fine"), "{lost}");
+        assert!(lost.contains("view app.seen") && lost.contains("routine app.called") && !lost.contains("app.fine"), "{lost}");
         let keyless = &found.iter().find(|finding| finding.code == "NO_PRIMARY_KEY").unwrap().sentence;
         assert!(keyless.contains("no key") && !keyless.contains("app.writes"), "{keyless}");
     });

@@ -277,3 +277,29 @@ fn a_prepared_transaction_stops_it_and_is_named_beforehand() {
         source.root_session().await.query_drop("xa commit 'a'").await.unwrap();
     });
 }
+
+#[test]
+fn locks_of_others_are_ended_with_their_session_or_the_fence_is_not_taken() {
+    as_server_user("fence::locks_of_others_are_ended_with_their_session_or_the_fence_is_not_taken", |base| async move {
+        let source = Server::source(&base).await;
+        admitted(&source).await;
+        let mut app = source.root_session().await;
+        app.query_drop("lock tables app.writes write").await.unwrap();
+        let changes = apply(&source, &Intent::Fence { drain_ms: 0 }).await;
+        end(&source).await;
+        undo(&source, &changes).await;
+
+        // A backup tool's: nothing can be written, the locks not either.
+        let mut backup = source.root_session().await;
+        backup.query_drop("flush tables with read lock").await.unwrap();
+        let changes = source.engine.recipe(&shop(), &Intent::Fence { drain_ms: 0 }).await.unwrap();
+        let begun = std::time::Instant::now();
+        let failure = one(&source, &changes[0]).await.unwrap_err();
+        assert_eq!(failure.code, "IN_USE", "{failure:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is bounded");
+        backup.query_drop("unlock tables").await.unwrap();
+        undo(&source, &changes).await;
+        let mut app = source.by_tcp("app", "app").await.unwrap();
+        app.query_drop("insert into app.writes values (1, 1)").await.unwrap();
+    });
+}

@@ -54,17 +54,13 @@ fn a_server_that_asks_for_a_file_gets_none() {
             socket.write_all(&greeting()).await.unwrap();
             let (sequence, _) = read(&mut socket).await.unwrap();
             socket.write_all(&packet(sequence + 1, &[0, 0, 0, 2, 0, 0, 0])).await.unwrap();
-            while let Some((_, command)) = read(&mut socket).await {
-                if command.first() != Some(&3) {
-                    break;
-                }
+            if read(&mut socket).await.is_some_and(|(_, command)| command.first() == Some(&3)) {
                 asked += 1;
                 let ask = [b"\xfb", secret.to_str().unwrap().as_bytes()].concat();
                 socket.write_all(&packet(1, &ask)).await.unwrap();
                 while let Ok(Some((_, sent))) = tokio::time::timeout(Duration::from_secs(2), read(&mut socket)).await {
                     heard.extend(sent);
                 }
-                break;
             }
             (asked, String::from_utf8_lossy(&heard).into_owned())
         });

@@ -14,6 +14,10 @@ use flytt_agent::{
     engine::{Engine as _, mariadb::Mariadb},
 };
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::apply::shop;
 
@@ -28,7 +32,7 @@ pub(crate) fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -36,7 +40,8 @@ impl Server {
     /// Directories and an option file, but no data yet.
     pub(crate) fn prepare(base: &Path, name: &str, number: u16) -> Self {
         let root = base.join(name);
-        for part in ["etc", "state", "drop-in"] {
+        // A server that starts empties its `tmpdir` of tables, whoever is at work with them.
+        for part in ["etc", "state", "drop-in", "tmp"] {
             fs::create_dir_all(root.join(part)).unwrap();
         }
         let port = free_port();
@@ -44,12 +49,13 @@ impl Server {
         fs::write(
             root.join("etc/my.cnf"),
             format!(
-                "[mariadbd]\ndatadir = {}\nsocket = {}\nport = {port}\nbind-address = 127.0.0.1\nserver_id = {number}\n\
+                "[mariadbd]\ndatadir = {}\nsocket = {}\ntmpdir = {}\nport = {port}\nbind-address = 127.0.0.1\nserver_id = {number}\n\
                  gtid_domain_id = {number}\ngtid_strict_mode = 1\nlog_bin = bin\nlog_slave_updates = 1\nbinlog_format = ROW\n\
                  innodb_buffer_pool_size = 16M\ninnodb_log_file_size = 16M\nevent_scheduler = ON\ngeneral_log = 1\n\
                  general_log_file = {}\ncharacter_set_server = utf8mb4\n!includedir {}\n",
                 at("data"),
                 at("s"),
+                at("tmp"),
                 at("general.log"),
                 at("drop-in"),
             ),
@@ -79,6 +85,7 @@ impl Server {
         let run = Command::new("/usr/bin/mariadb-install-db")
             .arg("--no-defaults")
             .arg(format!("--datadir={}", server.data().display()))
+            .arg(format!("--tmpdir={}", server.root.join("tmp").display()))
             .args(["--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"])
             .arg(format!("--auth-root-socket-user={}", user()))
             .output()
@@ -117,7 +124,11 @@ impl Server {
         tool(&["--prepare".into(), into]);
         let said = fs::read_to_string(server.data().join("xtrabackup_binlog_info")).unwrap();
         let position = said.split_whitespace().nth(2).unwrap().to_owned();
+        // A copy that starts with its source's events writes what the source will write, too.
+        let by_hand = server.root.join("drop-in/by-hand.cnf");
+        fs::write(&by_hand, "[mariadbd]\nevent_scheduler = OFF\nread_only = 1\n").unwrap();
         server.start().await;
+        fs::remove_file(by_hand).unwrap();
         let mut root = server.root_session().await;
         root.query_drop(format!("set global gtid_slave_pos = '{position}'")).await.unwrap();
         server
@@ -165,17 +176,37 @@ pub(crate) async fn value(conn: &mut Conn, sql: &str) -> String {
     row.and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok).unwrap_or_default()
 }
 
-/// The server whose working directory is this data directory, whoever started it.
-impl Drop for Server {
-    fn drop(&mut self) {
+/// A server that is stopped in the middle of whatever it does, as long as this is held.
+pub(crate) struct Stopped<'a>(&'a Server);
+
+impl Server {
+    pub(crate) fn stopped(&self) -> Stopped<'_> {
+        self.signal(Signal::SIGSTOP);
+        Stopped(self)
+    }
+
+    /// To the server whose working directory is this data directory, whoever started it.
+    fn signal(&self, signal: Signal) {
         let Ok(data) = fs::metadata(self.data()) else { return };
         for process in procfs::process::all_processes().unwrap().flatten() {
             let there = fs::metadata(format!("/proc/{}/cwd", process.pid()));
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (data.dev(), data.ino()))
                 && process.stat().is_ok_and(|stat| stat.comm == "mariadbd")
             {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid()), nix::sys::signal::Signal::SIGKILL);
+                let _ = kill(Pid::from_raw(process.pid()), signal);
             }
         }
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGCONT);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
     }
 }

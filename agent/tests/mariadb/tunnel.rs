@@ -11,7 +11,7 @@ use flytt_proto::v1::{
     link_client::LinkClient,
     link_server::{Link, LinkServer},
 };
-use tokio::net::UnixListener;
+use tokio::{io::AsyncReadExt as _, net::UnixListener};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
 
@@ -54,4 +54,36 @@ pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tu
     };
     let port = target.engine.tunnel_port().unwrap();
     Tunnel::listen_on_loopback(port, &shop(), open).await.unwrap()
+}
+
+/// Needs two users, so it can be tried by root alone; others have but one.
+#[test]
+fn another_user_of_the_host_is_turned_away_unread() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let opened = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = opened.clone();
+        let open = move |_| {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            async { Err::<Streaming<Frame>, _>(Status::unavailable("nobody")) }
+        };
+        let port = crate::server::free_port();
+        let _tunnel = Tunnel::listen_on_loopback(port, &shop(), open).await.unwrap();
+        // Bash knows /dev/tcp; it says what it hears until the connection ends.
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; cat <&3; echo ended");
+        let other = tokio::task::spawn_blocking(move || {
+            let mut command = std::process::Command::new("/usr/sbin/runuser");
+            command.args(["-u", "nobody", "--", "/bin/bash", "-c", &script]).current_dir("/").output().unwrap()
+        });
+        let other = tokio::time::timeout(std::time::Duration::from_secs(20), other).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&other.stdout).contains("ended"), "{other:?}");
+        assert_eq!(opened.load(std::sync::atomic::Ordering::SeqCst), 0, "the source was asked for a stranger");
+
+        let mut own = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        assert_eq!(own.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        assert_eq!(opened.load(std::sync::atomic::Ordering::SeqCst), 1, "our own was not let through");
+    });
 }

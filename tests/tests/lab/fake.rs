@@ -225,7 +225,12 @@ impl Engine for FakeEngine {
                 return Err(Failure::unknown("DOWN", "the target is down", "start it"));
             }
             Verb::Start | Verb::Promote | Verb::Checkpoint | Verb::EndSessions { .. } => {}
-            other => unreachable!("{other:?} is another engine's"),
+            Verb::OwnAccounts
+            | Verb::DropAccounts
+            | Verb::Close { .. }
+            | Verb::Reopen { .. }
+            | Verb::Replicate { .. }
+            | Verb::Detach => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

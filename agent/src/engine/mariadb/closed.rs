@@ -24,7 +24,7 @@ impl Mariadb {
         session.run(&lock(migration)).await?;
         session.run("flush local privileges").await?;
         // DISABLED cannot be changed, and need not be.
-        if session.value("select @@global.event_scheduler").await? == "ON" {
+        if session.is_true("select @@global.event_scheduler = 'ON'").await? {
             session.run("set global event_scheduler = off").await?;
         }
         Ok(())
@@ -35,7 +35,7 @@ impl Mariadb {
         session.run(&unlock(migration)).await?;
         session.run("flush local privileges").await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
-        if events && session.value("select @@global.event_scheduler").await? == "OFF" {
+        if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
         }
         Ok(())

@@ -18,7 +18,7 @@ const EVENTS: &str = "# event_scheduler here, once this file is gone: ";
 impl Mariadb {
     /// Read-only and without events, from the next start on.
     pub(super) fn shut(&self, migration: &Migration, purpose: &str, events: bool) -> Change {
-        let state = if events { "ON" } else { "OFF" };
+        let state = if events { "on" } else { "off" };
         let text = format!(
             "# flytt, move {migration}: {purpose}. Managed, do not edit.\n{EVENTS}{state}\n\
              [mariadbd]\nread_only = 1\nevent_scheduler = OFF\n"
@@ -35,7 +35,7 @@ impl Mariadb {
     /// Whether events ran before the file of this purpose came, if it is there.
     pub(super) fn events_before(&self, migration: &Migration, purpose: &str) -> Option<bool> {
         let text = fs::read_to_string(names::drop_in(&self.config.drop_in, migration, purpose)).ok()?;
-        text.lines().find_map(|line| line.strip_prefix(EVENTS)).map(|state| state == "ON")
+        text.lines().find_map(|line| line.strip_prefix(EVENTS)).map(|state| state == "on")
     }
 
     /// Whether a server that is started with `config_file` reads the directory.

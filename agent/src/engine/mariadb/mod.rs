@@ -24,6 +24,7 @@ mod begin;
 mod closed;
 mod drop_in;
 mod entrance;
+mod events;
 mod facts;
 mod findings;
 mod names;
@@ -46,11 +47,20 @@ pub struct Mariadb {
     warm: Mutex<Option<Arc<Session>>>,
     /// What a copy comes through; `None` where nothing is copied.
     pipes: Option<Arc<dyn Pipes>>,
+    /// What was last heard from the source, and since when it is the same.
+    heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
 }
 
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default(), pipes: None }
+        Self {
+            config,
+            state: state.into(),
+            may_replace,
+            warm: Mutex::default(),
+            heard: std::sync::Mutex::default(),
+            pipes: None,
+        }
     }
 
     /// With the pipes that a copy comes through.

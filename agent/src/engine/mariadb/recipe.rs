@@ -28,7 +28,7 @@ impl Mariadb {
                 if session.account != names::AGENT {
                     return Err(closed::not_admitted(&session.account));
                 }
-                let events = session.value("select @@global.event_scheduler").await? == "ON";
+                let events = session.is_true("select @@global.event_scheduler = 'ON'").await?;
                 // The locks first: taken back in the other order, they are the last to go, over files that are gone already.
                 Ok(vec![
                     Change::Server(Verb::Close { events, read_only: false }),

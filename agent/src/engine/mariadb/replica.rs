@@ -1,8 +1,16 @@
 //! The target as a replica of its source, by GTID, through the tunnel; and its end, behind the gate.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
-use flytt_proto::{failure::Failure, gtid::GtidPosition, name::Migration};
+use flytt_proto::{
+    failure::Failure,
+    gtid::GtidPosition,
+    name::{Migration, Position},
+};
 
 use super::{Mariadb, names};
 use crate::{
@@ -12,13 +20,14 @@ use crate::{
     },
     secret,
 };
-use flytt_proto::name::Position;
 
 /// One row of SHOW SLAVE STATUS.
 pub(super) type Status = BTreeMap<String, String>;
 
 /// A replica that hears nothing for so long connects again; the source says every second that it is there.
 const TIMES: &str = "set global slave_net_timeout = 10";
+/// Three heartbeats missed, and a little: the threads still say that they run.
+const SILENCE: Duration = Duration::from_millis(3500);
 /// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
 const PARALLEL: [&str; 2] = ["set global slave_parallel_mode = 'optimistic'", "set global slave_parallel_threads = 4"];
 
@@ -37,7 +46,7 @@ impl Mariadb {
         for setting in ["set global read_only = 1", TIMES] {
             session.run(setting).await?;
         }
-        if session.value("select @@global.event_scheduler").await? == "ON" {
+        if session.is_true("select @@global.event_scheduler = 'ON'").await? {
             session.run("set global event_scheduler = off").await?;
         }
         let is_ours = at("master_user") == account && at("master_host") == host && at("master_port") == port.to_string();
@@ -86,13 +95,10 @@ impl Mariadb {
         Ok(())
     }
 
-    /// Follows nobody any more. What the source's events were is told by the state that replication gave them.
+    /// Follows nobody any more.
     pub(super) async fn promote(&self) -> Result<(), Failure> {
         self.detach().await?;
-        let session = self.unlogged().await?;
-        session
-            .run("update mysql.event set status = 'ENABLED', originator = @@global.server_id where status = 'SLAVESIDE_DISABLED'")
-            .await
+        self.wake_events().await
     }
 
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
@@ -109,7 +115,12 @@ impl Mariadb {
         let number = |key: &str| at(key).parse::<u64>().unwrap_or(0);
         // The set of what has been fetched; what the source has beyond it is not known here, and shows in its own position.
         let fetched: GtidPosition = at("gtid_io_pos").parse().unwrap_or_default();
-        let streaming = at("slave_io_running") == "Yes" && at("slave_sql_running") == "Yes";
+        let beats = session.value(
+            "select VARIABLE_VALUE from information_schema.GLOBAL_STATUS where VARIABLE_NAME = 'SLAVE_RECEIVED_HEARTBEATS'",
+        );
+        let silent = self.silent_for(format!("{} {} {}", beats.await?, at("master_log_file"), at("read_master_log_pos")));
+        let runs = at("slave_io_running") == "Yes" && at("slave_sql_running") == "Yes";
+        let streaming = runs && silent < SILENCE;
         let behind = applied.missing(&fetched);
         let same_file = at("master_log_file") == at("relay_master_log_file");
         let bytes = match (behind, same_file) {
@@ -120,6 +131,7 @@ impl Mariadb {
         let trouble = match [at("last_io_error"), at("last_sql_error")].into_iter().find(|error| !error.is_empty()) {
             Some(error) if !streaming => error.to_owned(),
             Some(_) | None if streaming => String::new(),
+            Some(_) | None if runs => format!("nothing was heard from the source for {} s", silent.as_secs()),
             Some(_) | None => format!("IO thread: {}, SQL thread: {}", at("slave_io_running"), at("slave_sql_running")),
         };
         Ok(Replication {
@@ -130,6 +142,18 @@ impl Mariadb {
             held_bytes: 0,
             trouble,
         })
+    }
+
+    /// How long ago the source was last heard. It sends a heartbeat every second in which it has nothing else to send.
+    fn silent_for(&self, now: String) -> Duration {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.as_ref() {
+            Some((last, since)) if *last == now => since.elapsed(),
+            Some(_) | None => {
+                *heard = Some((now, Instant::now()));
+                Duration::ZERO
+            }
+        }
     }
 
     async fn sending(&self, session: &Session, migration: &Migration) -> Result<Replication, Failure> {

@@ -4,7 +4,7 @@
 //! of threads shows it from its first packet on, so it is ended like any other.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,12 @@ pub(super) struct Writer {
     command: String,
 }
 
+impl Writer {
+    fn is_logging_in(&self) -> bool {
+        self.user == "unauthenticated user" || self.command == "Connect"
+    }
+}
+
 impl Mariadb {
     pub(super) async fn end_sessions(&self, migration: &Migration, drain: Duration) -> Result<(), Failure> {
         let session = self.session().await?;
@@ -37,8 +43,12 @@ impl Mariadb {
         }
         let began = Instant::now();
         let mut in_flight: Option<BTreeMap<String, String>> = None;
+        // Whoever is not in this list reads its account from now on, and finds it locked: those who come later, over and over,
+        // are no reason to wait.
+        let old: BTreeSet<String> = self.threads(&session, migration).await?.into_iter().map(|writer| writer.id).collect();
         loop {
-            let writers = self.sessions(&session, migration).await?;
+            let mut writers = self.threads(&session, migration).await?;
+            writers.retain(|writer| old.contains(&writer.id) || !writer.is_logging_in());
             if writers.is_empty() {
                 break;
             }
@@ -78,11 +88,17 @@ impl Mariadb {
         }
     }
 
-    /// Every thread but ours and this move's replication. A replica's own appliers are `system user`.
+    /// Who is in, but for ourselves and this move's replication.
     pub(super) async fn sessions(&self, session: &Session, migration: &Migration) -> Result<Vec<Writer>, Failure> {
+        Ok(self.threads(session, migration).await?.into_iter().filter(|writer| !writer.is_logging_in()).collect())
+    }
+
+    /// The same with those who are on their way in. A replica's own appliers are `system user`; an event that runs is its
+    /// definer's.
+    async fn threads(&self, session: &Session, migration: &Migration) -> Result<Vec<Writer>, Failure> {
         let sql = format!(
             "select ID, USER, COMMAND from information_schema.PROCESSLIST \
-             where USER not in ({}, {}, 'system user', 'event_scheduler') and COMMAND <> 'Daemon'",
+             where USER not in ({}, {}, 'system user', 'event_scheduler')",
             literal(names::AGENT),
             literal(&names::replication(migration)),
         );
@@ -108,7 +124,7 @@ fn under_way(status: &str) -> BTreeMap<String, String> {
         let Some((number, rest)) = part.split_once(", ") else { continue };
         let thread =
             rest.split("thread id ").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
-        if let (true, Some(thread)) = (rest.starts_with("ACTIVE"), thread) {
+        if let (true, Some(thread)) = (rest.starts_with("ACTIVE "), thread) {
             found.insert(thread, number.to_owned());
         }
     }

@@ -16,6 +16,11 @@ pub(crate) fn literal(text: &str) -> String {
     quoted
 }
 
+/// A name in back-ticks.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
 /// An account as `CREATE USER` takes it.
 pub(crate) fn account(user: &str, host: &str) -> String {
     format!("{}@{}", literal(user), literal(host))
@@ -30,6 +35,7 @@ mod tests {
         assert_eq!(literal("o'clock"), "'o''clock'");
         assert_eq!(literal(r"a\' or 1 #"), r"'a\\'' or 1 #'");
         assert_eq!(literal("a\0b\n\u{1f600}`\""), "'a\\0b\n\u{1f600}`\"'");
+        assert_eq!(identifier("a`b'c"), "`a``b'c`");
         assert_eq!(account("it's", "%"), "'it''s'@'%'");
     }
 }

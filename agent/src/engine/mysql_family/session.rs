@@ -51,8 +51,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Asked of the server: a connection that ended while nobody used it looks like any other from here.
     pub(crate) async fn is_open(&self) -> bool {
-        self.conn.lock().await.is_some()
+        let mut place = self.conn.lock().await;
+        let Some(mut conn) = place.take() else { return false };
+        let is_open = conn.ping().await.is_ok();
+        *place = is_open.then_some(conn);
+        is_open
     }
 
     /// Runs one statement and gives its rows as texts.

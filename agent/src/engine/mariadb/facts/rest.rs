@@ -28,8 +28,6 @@ fn settings(help: &str) -> BTreeMap<String, String> {
     let row = |line: &str| {
         let (name, value) = line.split_once(char::is_whitespace)?;
         let value = match value.trim() {
-            "TRUE" => "ON",
-            "FALSE" => "OFF",
             "(No default value)" => "",
             other => other,
         };
@@ -48,7 +46,7 @@ mod tests {
         let help = "Usage\n\nVariables (--variable-name=value)\nand boolean options {FALSE|TRUE}  Value (after reading options)\n\
                     --------\nlog-bin      binlog\nlog-slave-updates   FALSE\nsql-mode      A,B\nplugin-dir   (No default value)\n\nTo see";
         let found = settings(help);
-        assert_eq!((found["log_bin"].as_str(), found["log_slave_updates"].as_str()), ("binlog", "OFF"));
+        assert_eq!((found["log_bin"].as_str(), found["log_slave_updates"].as_str()), ("binlog", "FALSE"));
         assert_eq!((found["sql_mode"].as_str(), found["plugin_dir"].as_str()), ("A,B", ""));
     }
 }

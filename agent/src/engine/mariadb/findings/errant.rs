@@ -13,7 +13,11 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     }
     let known = source.binlog_pos.parse::<flytt_proto::gtid::GtidPosition>().unwrap_or_default();
     let own = target.binlog_pos.parse::<flytt_proto::gtid::GtidPosition>().unwrap_or_default();
-    if known.covers(&own) {
+    // The same domain by another server may be another history with lower numbers: only the source's own are known to be its.
+    let is_known = |gtid: flytt_proto::gtid::Gtid| {
+        known.iter().any(|one| (one.domain, one.server) == (gtid.domain, gtid.server) && gtid.sequence <= one.sequence)
+    };
+    if own.iter().all(is_known) {
         return Vec::new();
     }
     vec![warn(
@@ -32,5 +36,6 @@ mod tests {
     fn errant_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         assert_eq!(codes(look, |_, target| target.live.binlog_pos = "0-2-7".into()), ["TARGET_HAS_HISTORY"]);
+        assert_eq!(codes(look, |_, target| target.live.binlog_pos = "0-1-7".into()), [""; 0], "a copy of the source");
     }
 }

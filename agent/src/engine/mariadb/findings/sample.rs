@@ -11,19 +11,19 @@ use crate::engine::{
 fn side(number: u16) -> MaFacts {
     let own = number.to_string();
     let settings = [
-        ("binlog_format", "ROW"),
-        ("binlog_row_image", "FULL"),
+        ("binlog_format", "row"),
+        ("binlog_row_image", "full"),
         ("binlog_expire_logs_seconds", "864000"),
         ("character_set_server", "utf8mb4"),
         ("gtid_domain_id", if number == 1 { "0" } else { "2" }),
-        ("gtid_strict_mode", "ON"),
+        ("gtid_strict_mode", "on"),
         ("innodb_page_size", "16384"),
-        ("log_bin", "ON"),
-        ("log_slave_updates", "ON"),
+        ("log_bin", "on"),
+        ("log_slave_updates", "on"),
         ("lower_case_table_names", "0"),
         ("max_allowed_packet", "16777216"),
         ("server_id", own.as_str()),
-        ("sql_mode", "STRICT_TRANS_TABLES"),
+        ("sql_mode", "strict_trans_tables"),
     ];
     MaFacts {
         version: "10.11.19-MariaDB-0+deb12u1".into(),
