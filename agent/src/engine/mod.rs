@@ -1,6 +1,6 @@
 //! A database engine, seen from its own host. Questions are async; recipes are data; only `change/` calls the hands.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use flytt_proto::{
     failure::Failure,
@@ -76,6 +76,25 @@ pub struct Origin {
     pub host: HostName,
     /// `host:port`
     pub address: String,
+}
+
+/// A program of this host whose output another agent draws.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub program: Command,
+    /// What a line that it says on its stderr means for the server that it reads.
+    pub stage: fn(&str) -> Option<Stage>,
+}
+
+/// How far a program is that reads a live server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From here on it may hold up others: no limit of ours slows it down any more.
+    Hurry,
+    /// The server's clients wait for it, and may do so for this long.
+    Hold(Duration),
+    /// They wait no longer.
+    Release,
 }
 
 /// The other agent's programs, read by programs here.
@@ -204,7 +223,7 @@ pub trait Engine: Debug + Send + Sync + 'static {
     // --- what another agent draws from here: read, never written
 
     /// The program behind `producer`, on this host; whatever an earlier agent left of it is ended first.
-    async fn producer(&self, _: &Migration, producer: Producer) -> Result<Command, Failure> {
+    async fn producer(&self, _: &Migration, producer: Producer) -> Result<Source, Failure> {
         let sentence = format!("{} has no {}", self.name(), producer.as_str_name());
         Err(Failure::refused(
             "NO_PRODUCER",

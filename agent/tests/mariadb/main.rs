@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod apply;
+mod everything;
 mod server;
 mod tunnel;
 mod user;
@@ -13,3 +14,4 @@ mod cutover;
 mod facts;
 mod fence;
 mod hostile;
+mod seed;

@@ -19,7 +19,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::apply::shop;
+use crate::{apply::shop, tunnel};
 
 pub(crate) struct Server {
     pub(crate) root: PathBuf,
@@ -61,6 +61,12 @@ impl Server {
             ),
         )
         .unwrap();
+        Self::attach(base, name, port)
+    }
+
+    /// One that another process of this test prepared.
+    pub(crate) fn attach(base: &Path, name: &str, port: u16) -> Self {
+        let root = base.join(name);
         let settings = config::Mariadb {
             data_directory: root.join("data"),
             config_file: root.join("etc/my.cnf"),
@@ -75,7 +81,7 @@ impl Server {
             log: Some(root.join("log")),
             account: user(),
         };
-        let engine = Mariadb::new(settings, root.join("state"), true);
+        let engine = Mariadb::new(settings, root.join("state"), true).through(tunnel::pipes(base));
         Self { root, port, engine: Arc::new(engine) }
     }
 

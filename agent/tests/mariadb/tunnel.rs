@@ -3,17 +3,24 @@
 use std::{path::Path, sync::Arc};
 
 use flytt_agent::{
-    engine::{Engine, mariadb::Mariadb},
+    command::Command,
+    engine::{self, Engine, Origin, mariadb::Mariadb},
     link::{Terms, Tunnel, greeted, pipe, serve},
 };
-use flytt_proto::v1::{
-    DrawRequest, Frame,
-    link_client::LinkClient,
-    link_server::{Link, LinkServer},
+use flytt_proto::{
+    failure::Failure,
+    v1::{
+        DrawRequest, Frame, draw_request,
+        link_client::LinkClient,
+        link_server::{Link, LinkServer},
+    },
 };
 use tokio::{io::AsyncReadExt as _, net::UnixListener};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{apply::shop, server::Server};
 
@@ -41,13 +48,50 @@ impl Link for Agent {
     }
 }
 
-/// From the target's loopback port to the source's socket, as long as it is held.
-pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tunnel {
-    let address = base.join("agent");
-    let incoming = UnixListenerStream::new(UnixListener::bind(&address).unwrap());
+/// Serves as the source's agent.
+pub(crate) fn agent(base: &Path, source: &Server) {
+    let incoming = UnixListenerStream::new(UnixListener::bind(base.join("agent")).unwrap());
     let service = LinkServer::new(Agent(source.engine.clone()));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-    let channel = Endpoint::from_shared(format!("unix://{}", address.display())).unwrap().connect_lazy();
+}
+
+fn channel(base: &Path) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", base.join("agent").display())).unwrap().connect_lazy()
+}
+
+/// Those of a target, from wherever `agent` serves.
+#[derive(Debug)]
+struct Pipes(Channel);
+
+pub(crate) fn pipes(base: &Path) -> Arc<dyn engine::Pipes> {
+    Arc::new(Pipes(channel(base)))
+}
+
+#[tonic::async_trait]
+impl engine::Pipes for Pipes {
+    async fn draw(
+        &self,
+        from: &Origin,
+        producer: draw_request::Producer,
+        max_rate: u64,
+        consumer: &Command,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, Failure> {
+        let ask = DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate };
+        let frames = LinkClient::new(self.0.clone()).draw(ask).await?.into_inner();
+        pipe::receive(frames, consumer, progress).await
+    }
+}
+
+/// From the target's loopback port to the source's socket, as long as it is held.
+pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tunnel {
+    agent(base, source);
+    through(base, target).await
+}
+
+/// The same where the source's agent serves already.
+pub(crate) async fn through(base: &Path, target: &Server) -> Tunnel {
+    let channel = channel(base);
     let open = move |frames| {
         let mut client = LinkClient::new(channel.clone());
         async move { client.open(frames).await.map(Response::into_inner) }

@@ -1,12 +1,24 @@
 //! A server refuses to run as root, and the agent runs as the server's own user. So under root each test runs itself again
 //! as `nobody`, from a copy of the executable which that user can read.
 
-use std::{fs::Permissions, future::Future, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs::Permissions,
+    future::Future,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// Runs `test` as a user who may run a server. `name` is the test's own full name.
 pub(crate) fn as_server_user<F: Future<Output = ()>>(name: &str, test: impl FnOnce(PathBuf) -> F) {
+    as_server_user_with(name, &[], test);
+}
+
+/// The same, and tells it `known` in its environment.
+pub(crate) fn as_server_user_with<F: Future<Output = ()>>(name: &str, known: &[(&str, &Path)], test: impl FnOnce(PathBuf) -> F) {
     if !nix::unistd::geteuid().is_root() {
         let base = tempfile::Builder::new().prefix("flytt-ma").tempdir_in("/tmp").unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -27,6 +39,7 @@ pub(crate) fn as_server_user<F: Future<Output = ()>>(name: &str, test: impl FnOn
         .args(["-u", "nobody", "--"])
         .arg(copy)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .envs(known.iter().copied())
         .current_dir("/")
         .output()
         .unwrap();

@@ -10,12 +10,11 @@ use flytt_proto::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving,
+    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
     mysql_family::{screen, session::Session},
 };
 use crate::{
     change::{Backup, Change, Verb},
-    command::Command,
     config, secret,
 };
 
@@ -53,14 +52,7 @@ pub struct Mariadb {
 
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self {
-            config,
-            state: state.into(),
-            may_replace,
-            warm: Mutex::default(),
-            heard: std::sync::Mutex::default(),
-            pipes: None,
-        }
+        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default(), pipes: None }
     }
 
     /// With the pipes that a copy comes through.
@@ -167,7 +159,7 @@ impl Engine for Mariadb {
         self.obey(migration, verb).await
     }
 
-    async fn producer(&self, migration: &Migration, producer: Producer) -> Result<Command, Failure> {
+    async fn producer(&self, migration: &Migration, producer: Producer) -> Result<Source, Failure> {
         self.backup_program(migration, producer).await
     }
 

@@ -14,7 +14,10 @@ use super::{
     frame::{BLOCK, Corrupt, Decoder, Encoder, Exit},
     receive, send,
 };
-use crate::command::{Command, end_all, processes};
+use crate::{
+    command::{Command, end_all, processes},
+    engine::{Source, Stage},
+};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -126,8 +129,21 @@ fn shell(script: &str) -> Command {
     Command::new("/bin/sh").args(["-c", script])
 }
 
+fn stage(line: &str) -> Option<Stage> {
+    match line {
+        "hurry" => Some(Stage::Hurry),
+        "hold" => Some(Stage::Hold(Duration::from_secs(1))),
+        "release" => Some(Stage::Release),
+        _ => None,
+    }
+}
+
+fn producer(script: &str) -> Source {
+    Source { program: shell(script), stage }
+}
+
 fn sent(script: &str) -> Answer {
-    send(shell(script), 0, std::future::pending())
+    send(producer(script), 0, std::future::pending())
 }
 
 fn into(path: &Path) -> Command {
@@ -175,7 +191,9 @@ async fn a_producer_that_fails_fails_the_whole_and_the_consumer_sees_no_end() {
         assert!(failure.sentence.contains(said), "{}", failure.sentence);
         assert!(!to.exists(), "the consumer takes a part for the whole");
     }
-    let failure = receive(send(Command::new("/no/such"), 0, std::future::pending()), &into(&to), drop).await.unwrap_err();
+    let failure = receive(send(Source { program: Command::new("/no/such"), stage }, 0, std::future::pending()), &into(&to), drop)
+        .await
+        .unwrap_err();
     assert_eq!(failure.code, "PRODUCER_FAILED");
 }
 
@@ -234,15 +252,15 @@ async fn a_real_stream_that_is_cut_between_two_frames_or_changed_is_refused() {
 #[tokio::test]
 async fn who_lets_go_ends_both_programs_with_all_that_they_started() {
     let (here, there) = (format!("42.{}", std::process::id()), format!("43.{}", std::process::id()));
-    let (producer, consumer) = (format!("sleep {there} & yes"), shell(&format!("sleep {here} & sleep {here} & wait")));
-    let work = tokio::spawn(async move { receive(sent(&producer), &consumer, drop).await });
+    let (endless, consumer) = (format!("sleep {there} & yes"), shell(&format!("sleep {here} & sleep {here} & wait")));
+    let work = tokio::spawn(async move { receive(sent(&endless), &consumer, drop).await });
     until("both are there", || sleeping(&here) == 2 && sleeping(&there) == 1).await;
     work.abort();
     until("one lives on", || sleeping(&here) + sleeping(&there) == 0).await;
 
     // The source lets go: its grant is withdrawn.
     let (withdraw, withdrawn) = tokio::sync::oneshot::channel::<()>();
-    let frames = send(shell(&format!("sleep {there} & wait")), 0, async { drop(withdrawn.await) });
+    let frames = send(producer(&format!("sleep {there} & wait")), 0, async { drop(withdrawn.await) });
     let consumer = shell(&format!("sleep {here} & cat >/dev/null"));
     let work = tokio::spawn(async move { receive(frames, &consumer, drop).await });
     until("both are there", || sleeping(&here) == 1 && sleeping(&there) == 1).await;
@@ -258,7 +276,7 @@ async fn a_slow_consumer_holds_the_producer_up() {
     let count = home.path().join("count");
     // It notes each block of a MiB that it got rid of.
     let script = format!("while head -c 1048576 /dev/zero; do echo >>{}; done", count.display());
-    let frames = send(shell(&script), 0, std::future::pending());
+    let frames = send(producer(&script), 0, std::future::pending());
     let work = tokio::spawn(async move { receive(frames, &shell("sleep 60"), drop).await });
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let lines = || std::fs::read(&count).map_or(0, |text| text.len());
@@ -270,9 +288,29 @@ async fn a_slow_consumer_holds_the_producer_up() {
 }
 
 #[tokio::test]
-async fn a_limit_is_kept() {
+async fn a_limit_is_kept_until_others_wait_for_the_program() {
     let begun = Instant::now();
-    let frames = send(shell("head -c 600000 /dev/zero"), 400_000, std::future::pending());
+    let frames = send(producer("head -c 600000 /dev/zero"), 400_000, std::future::pending());
     receive(frames, &shell("cat >/dev/null"), drop).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(1200), "{:?}", begun.elapsed());
+
+    let begun = Instant::now();
+    let frames =
+        send(producer("head -c 50000 /dev/zero; echo hurry >&2; head -c 600000 /dev/zero"), 10_000, std::future::pending());
+    receive(frames, &shell("cat >/dev/null"), drop).await.unwrap();
+    assert!(begun.elapsed() < LONG, "{:?}, and with its limit a minute", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_program_that_others_wait_for_too_long_is_ended() {
+    let mark = format!("44.{}", std::process::id());
+    let slow = |after: &str| producer(&format!("echo hold >&2; {after} sleep {mark} & yes"));
+    let target = shell("sleep 3; cat >/dev/null");
+    let failure = receive(send(slow(""), 0, std::future::pending()), &target, drop).await.unwrap_err();
+    assert_eq!(failure.code, "COPY_HOLDS_UP");
+    until("it goes on", || sleeping(&mark) == 0).await;
+
+    let frames = send(slow("echo release >&2;"), 0, std::future::pending());
+    let work = receive(frames, &target, drop);
+    assert!(tokio::time::timeout(Duration::from_secs(5), work).await.is_err(), "nobody waits for it any more");
 }
