@@ -55,7 +55,7 @@ pub(crate) async fn create(root: &mut Conn) {
         &format!("create table {hostile}.{hostile} ({hostile} int primary key, b longtext)"),
         &format!("insert into {hostile}.{hostile} values (1, '😀'), (2, repeat('é', 100000))"),
         &format!("create view {hostile}.`v{HOSTILE}` as select * from {hostile}.{hostile}"),
-        &format!("create user 'o''dd\"`☃'@'%' identified by 'p''w'"),
+        "create user 'o''dd\"`☃'@'%' identified by 'p''w'",
     ] {
         root.query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }

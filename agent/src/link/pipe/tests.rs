@@ -1,5 +1,6 @@
 //! A pipe that is cut, changed or left in the middle is never taken for one that has ended; with bytes alone, and with real
 //! programs at both ends.
+#![allow(clippy::disallowed_methods, reason = "throw-away files")]
 
 use std::{
     path::Path,
