@@ -20,7 +20,7 @@ use super::{
 };
 
 /// So many operations are handed over at once. The kernel holds a batch back until it has all of it, so a long one leaves the
-/// disk without work meanwhile; with one at a time there is a system call for each. Two gave the most, and the shortest waits.
+/// disk without work meanwhile; with one at a time there is a system call for each.
 const AT_ONCE: usize = 2;
 /// A wait is interrupted so often to see whether somebody wants an end.
 const PATIENCE: Duration = Duration::from_millis(100);

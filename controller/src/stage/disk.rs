@@ -7,6 +7,10 @@ use std::{
 };
 
 use flytt_proto::failure::Failure;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
 use serde_json::Value;
 
 use super::{agent_beside_us, place::Place, programs, spawn::Program};
@@ -49,14 +53,28 @@ impl Disk {
         Ok(report["results"][0].clone())
     }
 
-    /// What fio says of one job, as `jobs[0]` of its JSON. Its file is made anew and written once before, as ours is: a disk is
-    /// still busy with that for a while, and must be so for both.
-    pub async fn fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
-        self.run_fio(&["--rw=write", "--bs=1m", "--iodepth=4", "--end_fsync=1", "--ioengine=io_uring"], Duration::ZERO).await?;
+    /// What fio says of one job, as `jobs[0]` of its JSON, and the processor time of its processes with all their threads. Its
+    /// file is made anew and written once before, as ours is: a disk is still busy with that for a while, and must be so for both.
+    pub async fn fio(&self, job: &[&str], time: Duration) -> Result<(Value, Duration), Failure> {
+        self.lay_out().await?;
         let runtime = format!("--runtime={}", time.as_secs());
         let more = [runtime.as_str(), "--time_based", "--overwrite=1", "--unlink=1"];
-        let arguments: Vec<&str> = job.iter().chain(&more).copied().collect();
-        self.run_fio(&arguments, time).await
+        let before = cpu_of_children();
+        let said = self.run_fio(&[job, &more].concat(), time).await?;
+        Ok((said, cpu_of_children().saturating_sub(before)))
+    }
+
+    /// The processor time that fio needs for a job before its first operation.
+    pub async fn fio_start(&self, job: &[&str]) -> Result<Duration, Failure> {
+        self.lay_out().await?;
+        let before = cpu_of_children();
+        self.run_fio(&[job, &["--number_ios=1", "--overwrite=1", "--unlink=1"]].concat(), Duration::ZERO).await?;
+        Ok(cpu_of_children().saturating_sub(before))
+    }
+
+    async fn lay_out(&self) -> Result<(), Failure> {
+        let whole = ["--rw=write", "--bs=1m", "--iodepth=4", "--end_fsync=1", "--ioengine=io_uring"];
+        self.run_fio(&whole, Duration::ZERO).await.map(drop)
     }
 
     async fn run_fio(&self, job: &[&str], time: Duration) -> Result<Value, Failure> {
@@ -77,4 +95,11 @@ impl Disk {
         let (account, stage) = (self.place.account().clone(), self.place.path().to_owned());
         Program { path: program.to_owned(), arguments, account, stage }.run("", time + LIMIT).await
     }
+}
+
+/// Of all children that have ended and were waited for: getrusage(2), user and system. One is at work at a time here.
+fn cpu_of_children() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
+    let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(us.try_into().unwrap_or(0))
 }

@@ -36,7 +36,7 @@ impl Postgres {
         self.mark(&backup.slot).set(into).map_err(|error| failure::file(into, &error))?;
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
-        let behind = WriteBehind::below(into).map_err(|error| failure::file(into, &error))?;
+        let behind = WriteBehind::below(into);
         let mut copied = Progress { done: 0, total: backup.expected_bytes };
         while let Some(line) = running.line().await {
             if let Some((done, total)) = parse(&line) {
