@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to what flytt is built with and tested against: a C compiler, PostgreSQL, HAProxy, a few common tools. As root on
+# Sees to what flytt is built with and tested against: a C compiler, PostgreSQL, MariaDB, HAProxy, a few common tools. As root on
 # Debian or Ubuntu it installs what is missing, from the distribution alone; elsewhere it says what is missing. It starts no
 # service. Where all is there, it says nothing. Its arguments are programs that are wanted, too.
 set -euo pipefail
@@ -21,6 +21,10 @@ look() {
     missing=()
     { have cc && have make; } || missing+=(build-essential)
     have_postgres || missing+=(postgresql)
+    # The core packages make no data directory and start nothing.
+    { have mariadbd && have mariadb-install-db; } || missing+=(mariadb-server-core)
+    have mariadb || missing+=(mariadb-client-core)
+    have mariadb-backup || missing+=(mariadb-backup)
     have haproxy || missing+=(haproxy)
     have sqlite3 || missing+=(sqlite3)
     have openssl || missing+=(openssl)

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/flytt.v1.Operate/Renew", &[Operator]),
     ("/flytt.v1.Operate/Probe", &[Operator]),
     ("/flytt.v1.Link/Open", &[Agent]),
+    ("/flytt.v1.Link/Draw", &[Agent]),
     ("/flytt.v1.Peer/Hand", &[Agent, Operator]),
     ("/flytt.v1.Peer/Baton", &[Agent, Operator]),
     ("/flytt.v1.Peer/Vitals", &[Agent]),

@@ -14,8 +14,8 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    process::{Child, ChildStderr},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
 
 /// The search path of what a child itself starts; nothing else stands in its environment, so nothing leaks into it.
@@ -70,13 +70,25 @@ impl Command {
 
     /// Runs it to its end. Its group is killed when `limit` passes or the future is dropped.
     pub async fn run(&self, limit: Duration) -> Result<Output, CommandError> {
-        let mut group = self.spawn(Stdio::piped())?;
+        self.run_on("", limit).await
+    }
+
+    /// The same with something to read. What it does not read is no error; its exit status tells.
+    pub async fn run_on(&self, input: &str, limit: Duration) -> Result<Output, CommandError> {
+        let mut group = self.spawn(if input.is_empty() { Stdio::null() } else { Stdio::piped() }, Stdio::piped())?;
+        let mut stdin = group.child.stdin.take();
         let mut stdout = group.child.stdout.take().expect("piped above").take(KEPT);
         let mut stderr = group.child.stderr.take().expect("piped above").take(KEPT);
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let work = async {
             // Read both at once: a child that fills one pipe while we wait for the other would never end.
-            let read = tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+            let feed = async {
+                if let Some(mut stdin) = stdin.take() {
+                    let _ = stdin.write_all(input.as_bytes()).await;
+                }
+                Ok(())
+            };
+            let read = tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), feed);
             let status = group.child.wait().await;
             read.and(status)
         };
@@ -96,18 +108,30 @@ impl Command {
 
     /// Starts it; each line of its stderr goes to [`Running::line`], its stdout nowhere.
     pub fn start(&self) -> Result<Running, CommandError> {
-        let mut group = self.spawn(Stdio::null())?;
-        let stderr = BufReader::new(group.child.stderr.take().expect("piped above"));
-        Ok(Running { program: self.to_string(), group, stderr, over: false, partial: Vec::new(), heard: Vec::new() })
+        self.spawn(Stdio::null(), Stdio::null()).map(|group| Running::of(self, group))
+    }
+
+    /// The same, but what it writes is read from the second value.
+    pub fn start_reading(&self) -> Result<(Running, ChildStdout), CommandError> {
+        let mut group = self.spawn(Stdio::null(), Stdio::piped())?;
+        let stdout = group.child.stdout.take().expect("piped above");
+        Ok((Running::of(self, group), stdout))
+    }
+
+    /// The same, but it reads what is written to the second value; dropping that is its end of file.
+    pub fn start_writing(&self) -> Result<(Running, ChildStdin), CommandError> {
+        let mut group = self.spawn(Stdio::piped(), Stdio::null())?;
+        let stdin = group.child.stdin.take().expect("piped above");
+        Ok((Running::of(self, group), stdin))
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the module that spawns")]
-    fn spawn(&self, stdout: Stdio) -> Result<Group, CommandError> {
+    fn spawn(&self, stdin: Stdio, stdout: Stdio) -> Result<Group, CommandError> {
         let child = tokio::process::Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", PATH)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(Stdio::piped())
             .process_group(0)
@@ -140,6 +164,11 @@ pub struct Running {
 }
 
 impl Running {
+    fn of(command: &Command, mut group: Group) -> Self {
+        let stderr = BufReader::new(group.child.stderr.take().expect("every child's is piped"));
+        Self { program: command.to_string(), group, stderr, over: false, partial: Vec::new(), heard: Vec::new() }
+    }
+
     /// The next line it says; `None` at its end, also where a child that outlives it keeps the pipe open.
     pub async fn line(&mut self) -> Option<String> {
         loop {
@@ -182,7 +211,7 @@ impl Running {
             Ok(())
         } else {
             // Tools clean up after themselves and say so: the reason stands before that.
-            let reason = self.heard.iter().rev().find(|line| line.contains("error: ")).or(self.heard.last());
+            let reason = self.heard.iter().rev().find(|line| line.to_ascii_lowercase().contains("error: ")).or(self.heard.last());
             let said = reason.cloned().unwrap_or_default();
             Err(CommandError::Exit { program: self.program.clone(), status, said })
         }

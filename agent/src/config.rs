@@ -31,6 +31,7 @@ pub struct Config {
     #[serde(default)]
     pub tuning: Tuning,
     pub postgres: Option<Postgres>,
+    pub mariadb: Option<Mariadb>,
     pub haproxy: Option<Haproxy>,
 }
 
@@ -95,6 +96,55 @@ pub struct Postgres {
 
 fn postgres() -> String {
     "postgres".into()
+}
+
+/// The MariaDB server of this host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mariadb {
+    pub data_directory: PathBuf,
+    /// The option file that the server is started with.
+    pub config_file: PathBuf,
+    /// A directory of the agent's own which `config_file` includes (`!includedir`): what must hold across a restart stands there.
+    pub drop_in: PathBuf,
+    #[serde(default = "mariadbd")]
+    pub server: PathBuf,
+    /// Directory of `mariadb-backup` and `mbstream`.
+    #[serde(default = "usr_bin")]
+    pub bin: PathBuf,
+    pub socket: PathBuf,
+    /// Where routers reach the server.
+    pub port: u16,
+    /// A target: where on loopback its server finds the tunnel to the source.
+    #[serde(default = "tunnel_port")]
+    pub tunnel_port: u16,
+    /// A program with its arguments that starts the server and returns, and one that stops it: both or neither. Without them
+    /// the agent starts `server` itself, and ends it by signals.
+    #[serde(default)]
+    pub start: Vec<String>,
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Where a server that we start ourselves writes its log.
+    pub log: Option<PathBuf>,
+    /// The account of the agent's first connection: its operating-system user's, by `unix_socket`.
+    #[serde(default = "mysql")]
+    pub account: String,
+}
+
+fn mariadbd() -> PathBuf {
+    "/usr/sbin/mariadbd".into()
+}
+
+fn usr_bin() -> PathBuf {
+    "/usr/bin".into()
+}
+
+fn tunnel_port() -> u16 {
+    7433
+}
+
+fn mysql() -> String {
+    "mysql".into()
 }
 
 /// The HAProxy of this host.

@@ -94,7 +94,11 @@ impl Host {
 
     pub(crate) fn engine(&self) -> Result<&Arc<dyn Engine>, Failure> {
         self.hands.engine.as_ref().ok_or_else(|| {
-            Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] section to its agent.toml")
+            Failure::refused(
+                "NO_ENGINE",
+                "this host serves no database",
+                "add a [postgres] or [mariadb] section to its agent.toml",
+            )
         })
     }
 
@@ -353,8 +357,11 @@ impl Host {
                     Ok(client.open(frames).await?.into_inner())
                 }
             };
-            let directory = self.tunnel_directory(migration);
-            tunnels.insert(migration.clone(), Tunnel::listen(&directory, crate::link::PORT, migration, open).await?);
+            let tunnel = match self.engine()?.tunnel_port() {
+                Some(port) => Tunnel::listen_on_loopback(port, migration, open).await?,
+                None => Tunnel::listen(&self.tunnel_directory(migration), crate::link::PORT, migration, open).await?,
+            };
+            tunnels.insert(migration.clone(), tunnel);
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ use crate::{apply, baton::Phase, change::Change, host::Host, lease, ledger::Stat
 /// past the point of no return the move is completed.
 pub(crate) async fn take_up(host: &Arc<Host>) {
     let book = host.ledger.book();
+    if let Ok(engine) = host.engine() {
+        engine.end_producers().await;
+    }
     for (id, operation) in &book.operations {
         let over = matches!(operation.state, State::Undone);
         match &operation.action.kind {

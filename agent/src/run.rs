@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     change::{Hands, sysctl::Kernel},
     config::Config,
-    engine::postgres::Postgres,
+    engine::{mariadb::Mariadb, postgres::Postgres},
     guard,
     host::Host,
+    link,
     router::haproxy::Haproxy,
     serve,
     service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
@@ -30,12 +31,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs until `stop`; what is at work goes on in its ledger.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
-    let engine = match &config.postgres {
-        Some(postgres) => {
-            let engine = Postgres::new(postgres.clone(), &config.state, config.may_replace_data);
-            Some(Arc::new(engine) as Arc<dyn crate::engine::Engine>)
+    let engine: Option<Arc<dyn crate::engine::Engine>> = match (&config.postgres, &config.mariadb) {
+        (Some(postgres), None) => Some(Arc::new(Postgres::new(postgres.clone(), &config.state, config.may_replace_data))),
+        (None, Some(mariadb)) => {
+            durable::directory(&mariadb.drop_in, 0o755)
+                .map_err(|error| Failure::refused("DISK", error.to_string(), "see `drop_in` in agent.toml"))?;
+            let pipes = Arc::new(link::pipe::Pipes::new(credentials.clone()));
+            Some(Arc::new(Mariadb::new(mariadb.clone(), &config.state, config.may_replace_data).through(pipes)))
         }
-        None => None,
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            let sentence = "agent.toml has a [postgres] and a [mariadb] section";
+            return Err(Failure::refused("TWO_ENGINES", sentence, "run one agent for each server, each with its own agent.toml"));
+        }
     };
     let router = match &config.haproxy {
         Some(haproxy) => {

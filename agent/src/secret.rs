@@ -1,5 +1,6 @@
-//! The only module that makes or reads a secret: the password of a move's replication role, kept in a 0600 password file
-//! (PostgreSQL manual, "The Password File"). There is no way from a [`Secret`] to an argument, an environment or a text.
+//! The only module that makes or reads a secret: the password of a role, kept in a 0600 password file (PostgreSQL manual, "The
+//! Password File"). There is no way from a [`Secret`] to an argument or an environment, and one to a statement: the server that
+//! is to keep the password is told it over its own socket.
 
 use std::{
     fmt,
@@ -26,6 +27,16 @@ impl Secret {
         settings.password(self.0.expose_secret());
     }
 
+    /// The same for the driver of MySQL and MariaDB.
+    pub(crate) fn log_in_by_mysql(&self, settings: mysql_async::OptsBuilder) -> mysql_async::OptsBuilder {
+        settings.pass(Some(self.0.expose_secret()))
+    }
+
+    /// `before`, the password as an SQL literal, `after`. It needs no escaping: see [`keep`].
+    pub(crate) fn within(&self, before: &str, after: &str) -> SecretString {
+        SecretString::from(format!("{before}'{}'{after}", self.0.expose_secret()))
+    }
+
     #[cfg(test)]
     pub(crate) fn is_in(&self, text: &str) -> bool {
         text.contains(self.0.expose_secret())
@@ -41,6 +52,21 @@ pub fn passfile(state: &Path, name: &str) -> PathBuf {
 ///
 /// The verifier stands in the file's comment line, because its salt is random: asked twice, the answer is the same.
 pub fn keep(path: &Path, role: &str) -> io::Result<String> {
+    keep_with(path, role, postgres_protocol::password::scram_sha_256)
+}
+
+/// The same with the verifier of `mysql_native_password`: `*` and the hexadecimal SHA-1 of the password's SHA-1 (MariaDB manual,
+/// "Authentication Plugin - mysql_native_password"). Of 256 random bits it tells nothing. Whoever holds it and hears a login in
+/// clear text could log in; that is why such a login never leaves a host but inside the tunnel.
+pub fn keep_native(path: &Path, role: &str) -> io::Result<String> {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY as SHA1, digest};
+    keep_with(path, role, |password| {
+        let twice = digest(&SHA1, digest(&SHA1, password).as_ref());
+        format!("*{}", data_encoding::HEXUPPER.encode(twice.as_ref()))
+    })
+}
+
+fn keep_with(path: &Path, role: &str, verifier: impl Fn(&[u8]) -> String) -> io::Result<String> {
     match read(path, role) {
         Ok((_, verifier)) => return Ok(verifier),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -53,7 +79,7 @@ pub fn keep(path: &Path, role: &str) -> io::Result<String> {
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     let password = SecretString::from(data_encoding::BASE64URL_NOPAD.encode(&random));
     random.fill(0);
-    let verifier = postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes());
+    let verifier = verifier(password.expose_secret().as_bytes());
     let text = SecretString::from(format!("# {verifier}\n*:*:*:{role}:{}\n", password.expose_secret()));
 
     // Under a name of its own first: a reader never sees half of it, and a crash leaves nothing that looks whole.
@@ -116,6 +142,21 @@ mod tests {
         let mut settings = tokio_postgres::Config::new();
         secret.log_in(&mut settings);
         assert!(!secret.is_in(&format!("{settings:?}")), "the driver prints it");
+    }
+
+    #[test]
+    fn the_native_hash_is_the_server_s_own() {
+        let state = tempfile::tempdir().unwrap();
+        let path = passfile(state.path(), "shop");
+        fs::create_dir(state.path().join("secret")).unwrap();
+        // The manual's own example is of another password than we would make; only the form of ours can be told.
+        let verifier = keep_native(&path, "flytt_shop_repl").unwrap();
+        assert!(verifier.len() == 41 && verifier.starts_with('*'));
+        assert_eq!(keep_native(&path, "flytt_shop_repl").unwrap(), verifier);
+        let secret = password(&path, "flytt_shop_repl").unwrap();
+        assert!(!secret.is_in(&verifier));
+        let text = secret.within("a = ", ", b");
+        assert!(text.expose_secret().starts_with("a = '") && !secret.is_in(&format!("{text:?}")));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn encode(claim: &Claim) -> Vec<u8> {
         kind: kind.into(),
         migration: claim.migration.to_string(),
         epoch: claim.epoch.0,
-        position: claim.position.map(|position| position.to_string()).unwrap_or_default(),
+        position: claim.position.as_ref().map(ToString::to_string).unwrap_or_default(),
         journal: claim.journal.clone().unwrap_or_default(),
     }
     .encode_to_vec()

@@ -6,6 +6,7 @@ pub mod durable;
 pub mod failure;
 pub mod fuse;
 pub mod gate;
+pub mod gtid;
 pub mod identity;
 pub mod name;
 pub mod record;

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::gtid::GtidPosition;
+
 /// A name that is not of the right form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {text:?} is not valid: {rule}")]
@@ -180,17 +182,20 @@ impl<'de> serde::Deserialize<'de> for Lsn {
 }
 
 /// How far a server's history goes. Comparable only within one engine, so each engine has a variant of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
     Postgres(Lsn),
+    Mariadb(GtidPosition),
 }
 
 impl Position {
-    /// How much log was written up to here since there is one.
+    /// How much log was written up to here since there is one: bytes (PostgreSQL) or transactions (MariaDB). Good for telling
+    /// whether a distance grows.
     pub fn bytes(&self) -> u64 {
         match self {
             Position::Postgres(lsn) => lsn.0,
+            Position::Mariadb(gtids) => gtids.iter().map(|gtid| gtid.sequence).fold(0, u64::saturating_add),
         }
     }
 
@@ -198,6 +203,8 @@ impl Position {
     pub fn covers(&self, other: &Position) -> Option<bool> {
         match (self, other) {
             (Position::Postgres(a), Position::Postgres(b)) => Some(a >= b),
+            (Position::Mariadb(a), Position::Mariadb(b)) => Some(a.covers(b)),
+            (Position::Postgres(_) | Position::Mariadb(_), _) => None,
         }
     }
 }
@@ -205,15 +212,17 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Position::Postgres(lsn) => write!(f, "postgres:{lsn}"),
+            Position::Mariadb(gtids) => write!(f, "mariadb:{gtids}"),
         }
     }
 }
 impl FromStr for Position {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        match text.strip_prefix("postgres:") {
-            Some(lsn) => Ok(Position::Postgres(lsn.parse()?)),
-            None => {
+        match text.split_once(':') {
+            Some(("postgres", lsn)) => Ok(Position::Postgres(lsn.parse()?)),
+            Some(("mariadb", gtids)) => Ok(Position::Mariadb(gtids.parse()?)),
+            _ => {
                 Err(BadName { what: "position", text: text.chars().take(80).collect(), rule: "write it as <engine>:<position>" })
             }
         }
@@ -243,5 +252,21 @@ mod tests {
             assert!(bad.parse::<Lsn>().is_err(), "{bad:?}");
         }
         assert!("1/0".parse::<Lsn>().expect("valid") > "0/FFFFFFFF".parse().expect("valid"));
+    }
+
+    #[test]
+    fn positions_of_two_engines_do_not_compare() {
+        let position = |text: &str| text.parse::<Position>().expect("valid");
+        for text in ["postgres:16/B374D848", "mariadb:0-1-5,3-2-9", "mariadb:"] {
+            assert_eq!(position(text).to_string(), text);
+            let stored = serde_json::to_string(&position(text)).expect("stored");
+            assert_eq!(serde_json::from_str::<Position>(&stored).expect("read"), position(text));
+        }
+        assert_eq!(position("postgres:0/1").covers(&position("mariadb:")), None);
+        assert_eq!(position("mariadb:0-1-5").covers(&position("postgres:0/0")), None);
+        assert_eq!(position("mariadb:0-1-5").covers(&position("mariadb:0-1-4")), Some(true));
+        for bad in ["", "0/1", "mysql:0-1-5", "mariadb", "mariadb:x", ":"] {
+            assert!(bad.parse::<Position>().is_err(), "{bad:?}");
+        }
     }
 }

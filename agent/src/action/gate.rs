@@ -31,6 +31,6 @@ pub(super) async fn must_be_closed(at: &At) -> Result<(), Failure> {
     Err(Failure::unknown(
         "NOT_CLOSED",
         "somebody can still log in",
-        "look at pg_hba_file_rules on that host for an error or an include",
+        "PostgreSQL: look at pg_hba_file_rules on that host for an error or an include; MariaDB: at accounts made since, and its process list",
     ))
 }

@@ -22,6 +22,11 @@ impl Intent for v1::Seed {
             system: self.system.clone(),
             replace_system: self.replace_system.clone(),
             expected_bytes: self.expected_bytes,
+            origin: at.host.upstream_of(&at.migration).map(|(host, address)| engine::Origin {
+                migration: at.migration.clone(),
+                host,
+                address,
+            }),
         };
         recipe(at, engine::Intent::Seed(order)).await
     }

@@ -158,7 +158,7 @@ impl Model {
                     for loss in 0..=if kind == Kind::FenceProof { 0 } else { bounds.losses } {
                         let journal = (kind != Kind::FenceProof).then(|| journal(loss));
                         let (migration, signer, epoch) = (migration(), host(), Epoch(epoch));
-                        claims.push(Claim { kind, migration, epoch, position, journal, signer });
+                        claims.push(Claim { kind, migration, epoch, position: position.clone(), journal, signer });
                     }
                 }
             }

@@ -54,8 +54,8 @@ impl Source {
 
     pub(super) fn claimed(&self) -> Option<(Kind, Position)> {
         match self {
-            Source::Fenced { position } => Some((Kind::FenceProof, *position)),
-            Source::Surrendered { position, .. } | Source::Retired { position, .. } => Some((Kind::Permit, *position)),
+            Source::Fenced { position } => Some((Kind::FenceProof, position.clone())),
+            Source::Surrendered { position, .. } | Source::Retired { position, .. } => Some((Kind::Permit, position.clone())),
             Source::Serving | Source::Fencing { .. } => None,
         }
     }
@@ -93,7 +93,7 @@ impl Source {
             (Source::Fencing { .. }, BatonEvent::Shut) => Ok((same, Source::Fencing { shut: true })),
             (Source::Fencing { shut }, BatonEvent::Fenced { position }) => {
                 check(Guard::FinalAfterShut, *shut)?;
-                Ok((same, Source::Fenced { position: *position }))
+                Ok((same, Source::Fenced { position: position.clone() }))
             }
             (Source::Fencing { .. } | Source::Fenced { .. } | Source::Surrendered { .. }, BatonEvent::Reclaimed { epoch }) => {
                 check(Guard::NoWayBackAfterSurrender, !matches!(self, Source::Surrendered { .. }))?;
@@ -103,10 +103,10 @@ impl Source {
             (Source::Fenced { position }, BatonEvent::Surrendered { closed }) => {
                 baton.check_claim(guards, Guard::SurrenderNeedsClosedProof, closed, Kind::ClosedProof)?;
                 check(Guard::ProofEpoch, closed.epoch == baton.epoch)?;
-                let covers = closed.position.and_then(|applied| applied.covers(position)) == Some(true);
+                let covers = closed.position.as_ref().and_then(|applied| applied.covers(position)) == Some(true);
                 check(Guard::ProofReplayed, covers)?;
                 let journal = closed.journal.clone().ok_or_else(|| Guard::SurrenderNeedsClosedProof.refusal(baton))?;
-                Ok((same, Source::Surrendered { position: *position, journal }))
+                Ok((same, Source::Surrendered { position: position.clone(), journal }))
             }
             (Source::Surrendered { journal, .. }, BatonEvent::Returned { receipt, epoch }) => {
                 baton.check_claim(guards, Guard::ReturnNeedsBurnReceipt, receipt, Kind::BurnReceipt)?;
@@ -119,7 +119,7 @@ impl Source {
                 baton.check_claim(guards, Guard::RetireNeedsOpenReceipt, open, Kind::OpenReceipt)?;
                 let opened = open.epoch == baton.epoch && open.journal.as_ref() == Some(journal);
                 check(Guard::OpenedWhatWasSurrendered, opened)?;
-                Ok((same, Source::Retired { position: *position, journal: journal.clone() }))
+                Ok((same, Source::Retired { position: position.clone(), journal: journal.clone() }))
             }
             _ => Err(baton.out_of_order(event)),
         }

@@ -65,8 +65,8 @@ impl Target {
     }
 
     pub(super) fn claimed(&self, epoch: Epoch) -> Option<(Kind, Epoch, Option<Position>)> {
-        match self.at {
-            At::Closed { applied } => Some((Kind::ClosedProof, epoch, Some(applied))),
+        match &self.at {
+            At::Closed { applied } => Some((Kind::ClosedProof, epoch, Some(applied.clone()))),
             At::Open => Some((Kind::OpenReceipt, epoch, None)),
             At::Burned => Some((Kind::BurnReceipt, self.burned, None)),
             At::Replica | At::Promoting { .. } | At::Burning => None,
@@ -100,13 +100,13 @@ impl Target {
                 baton.check_claim(guards, Guard::PromoteNeedsFenceProof, fence, Kind::FenceProof)?;
                 check(Guard::FenceProofEpoch, fence.epoch == baton.epoch)?;
                 check(Guard::EpochNotBurned, fence.epoch > self.burned)?;
-                let final_position = fence.position.ok_or_else(|| Guard::PromoteNeedsFenceProof.refusal(baton))?;
+                let final_position = fence.position.clone().ok_or_else(|| Guard::PromoteNeedsFenceProof.refusal(baton))?;
                 check(Guard::TargetReplayed, applied.covers(&final_position) == Some(true))?;
                 Ok((fence.epoch, to(At::Promoting { final_position })))
             }
             (At::Promoting { final_position }, BatonEvent::Closed { applied }) => {
                 check(Guard::TargetReplayed, applied.covers(final_position) == Some(true))?;
-                Ok((same, to(At::Closed { applied: *applied })))
+                Ok((same, to(At::Closed { applied: applied.clone() })))
             }
             (At::Closed { .. } | At::Burning | At::Burned, BatonEvent::Opened { permit }) => {
                 check(Guard::NoOpenAfterBurn, matches!(self.at, At::Closed { .. }) && permit.epoch > self.burned)?;

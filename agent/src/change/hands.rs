@@ -81,9 +81,16 @@ impl Hands {
             Change::Backup(backup) => self.engine()?.end_backup(backup).await?,
             Change::Server(Verb::Start) => self.engine()?.tell(migration, &Verb::Stop { was_running: false }).await?,
             Change::Server(Verb::Stop { was_running: true }) => self.engine()?.tell(migration, &Verb::Start).await?,
+            Change::Server(Verb::Close { events, read_only }) => {
+                let reopen = Verb::Reopen { events: *events, read_only: *read_only };
+                self.engine()?.tell(migration, &reopen).await?;
+            }
+            Change::Server(Verb::OwnAccounts) => self.tell_if_up(migration, &Verb::DropAccounts).await?,
+            Change::Server(Verb::Replicate { .. }) => self.tell_if_up(migration, &Verb::Detach).await?,
             Change::Server(
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
+            Change::Server(Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
         }
@@ -93,7 +100,11 @@ impl Hands {
 
     fn engine(&self) -> Result<&Arc<dyn Engine>, Failure> {
         self.engine.as_ref().ok_or_else(|| {
-            Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] section to its agent.toml")
+            Failure::refused(
+                "NO_ENGINE",
+                "this host serves no database",
+                "add a [postgres] or [mariadb] section to its agent.toml",
+            )
         })
     }
 
@@ -108,6 +119,14 @@ impl Hands {
         match &self.engine {
             Some(engine) if engine.serving().await? != Serving::Down => engine.reload().await,
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What is lost with the data directory needs no undo of its own.
+    async fn tell_if_up(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
+        match self.engine()?.serving().await? {
+            Serving::Down => Ok(()),
+            Serving::Standby | Serving::Writable => self.engine()?.tell(migration, verb).await,
         }
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use hands::Hands;
 pub use sysctl::Sysctl;
 
+use crate::engine::Origin;
 use hands::disk;
 
 /// One effect on the host, with what its undo needs.
@@ -79,7 +80,8 @@ pub struct DataDir {
     pub trash: PathBuf,
 }
 
-/// `pg_basebackup` into an empty directory.
+/// A whole server copied into an empty directory: by `pg_basebackup`, or through a pipe from `mariadb-backup`, which needs neither
+/// the server's address nor a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
     pub into: PathBuf,
@@ -97,6 +99,9 @@ pub struct Backup {
     /// The system identifier that the copy must carry.
     pub system: String,
     pub expected_bytes: u64,
+    /// Where a pipe begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// What a server is told. Only `Start` and the stops have an undo: each other's opposite where the server ran before.
@@ -119,6 +124,26 @@ pub enum Verb {
     },
     /// Standby becomes primary.
     Promote,
+    /// The agent's own accounts, which no lock of ours touches; undo drops them. MariaDB.
+    OwnAccounts,
+    DropAccounts,
+    /// No account but the agent's and this move's may log in any more, and no event starts. Undo brings back what was: whether
+    /// events ran, whether the server was read-only. MariaDB.
+    Close {
+        events: bool,
+        read_only: bool,
+    },
+    /// The opposite. A server that is down does not do it, so that a lock can never be forgotten in its tables.
+    Reopen {
+        events: bool,
+        read_only: bool,
+    },
+    /// Replicates from this address on as the move's own account; undo forgets the source. MariaDB.
+    Replicate {
+        host: String,
+        port: u16,
+    },
+    Detach,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +200,13 @@ impl fmt::Display for Change {
                 Verb::Checkpoint => f.write_str("checkpoint"),
                 Verb::EndSessions { drain_ms } => write!(f, "end all sessions (transactions may finish for {drain_ms} ms)"),
                 Verb::Promote => f.write_str("promote the standby"),
+                Verb::OwnAccounts => f.write_str("create the agent's own accounts"),
+                Verb::DropAccounts => f.write_str("drop the agent's own accounts"),
+                Verb::Close { .. } => f.write_str("lock all other accounts"),
+                Verb::Reopen { read_only: true, .. } => f.write_str("unlock the accounts, still read-only"),
+                Verb::Reopen { read_only: false, .. } => f.write_str("unlock the accounts, writable"),
+                Verb::Replicate { host, port } => write!(f, "replicate from {host}:{port}"),
+                Verb::Detach => f.write_str("forget the source"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),

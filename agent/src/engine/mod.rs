@@ -1,17 +1,23 @@
 //! A database engine, seen from its own host. Questions are async; recipes are data; only `change/` calls the hands.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use flytt_proto::{
     failure::Failure,
-    name::{Migration, Position},
-    v1,
+    name::{HostName, Migration, Position},
+    v1::{self, draw_request::Producer},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::change::{Backup, Change, Statement, Verb};
+use crate::{
+    change::{Backup, Change, Statement, Verb},
+    command::Command,
+};
 
+mod directory;
+pub mod mariadb;
+mod mysql_family;
 pub mod postgres;
 mod write_behind;
 
@@ -19,7 +25,7 @@ mod write_behind;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     pub serving: Serving,
-    /// PostgreSQL: the system identifier. Empty where there is no cluster yet.
+    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed. Empty where there is no cluster yet.
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
@@ -59,6 +65,51 @@ pub struct SeedOrder {
     /// The cluster that may be replaced, by system identifier; empty = only an empty or our own directory.
     pub replace_system: String,
     pub expected_bytes: u64,
+    /// The source's agent, for an engine whose copy comes through a pipe; `None` = unknown here.
+    pub origin: Option<Origin>,
+}
+
+/// The source's agent, as this one knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub migration: Migration,
+    pub host: HostName,
+    /// `host:port`
+    pub address: String,
+}
+
+/// A program of this host whose output another agent draws.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub program: Command,
+    /// What a line that it says on its stderr means for the server that it reads.
+    pub stage: fn(&str) -> Option<Stage>,
+}
+
+/// How far a program is that reads a live server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From here on it may hold up others: no limit of ours slows it down any more.
+    Hurry,
+    /// The server's clients wait for it, and may do so for this long.
+    Hold(Duration),
+    /// They wait no longer.
+    Release,
+}
+
+/// The other agent's programs, read by programs here.
+#[tonic::async_trait]
+pub trait Pipes: Debug + Send + Sync {
+    /// Runs `consumer` on what the source's `producer` writes, at most `max_rate` bytes a second (0 = no limit). Returns the count
+    /// of bytes once all has arrived and both have ended well; `progress` is told it meanwhile. Dropped, it ends both.
+    async fn draw(
+        &self,
+        from: &Origin,
+        producer: Producer,
+        max_rate: u64,
+        consumer: &Command,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<u64, Failure>;
 }
 
 /// What bytes are done, for progress lines.
@@ -123,7 +174,7 @@ pub struct Replication {
 pub trait Engine: Debug + Send + Sync + 'static {
     // --- questions: nothing is changed
 
-    /// `postgres`
+    /// `postgres`, `mariadb`
     fn name(&self) -> &'static str;
     async fn facts(&self) -> Result<Facts, Failure>;
     /// Preflight over both sides' `Facts` (as JSON from `Observe.Facts`); pure.
@@ -154,8 +205,34 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn credential(&self, migration: &Migration) -> Result<String, Failure>;
     /// Whether a connection's first packet (PostgreSQL: startup message) may pass the tunnel of this move.
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission;
+    /// Whether a server of this engine speaks before its client does.
+    fn greets(&self) -> bool {
+        false
+    }
+    /// What looks at everything that a client sends after its first packet; `None`: all of it passes.
+    fn screen(&self) -> Option<Box<dyn Screen>> {
+        None
+    }
+    /// The loopback port where this host's server finds the tunnel; `None`: it speaks to a unix socket.
+    fn tunnel_port(&self) -> Option<u16> {
+        None
+    }
     /// The local server's unix socket, where the tunnel's other end goes.
     fn socket(&self) -> std::path::PathBuf;
+
+    // --- what another agent draws from here: read, never written
+
+    /// The program behind `producer`, on this host; whatever an earlier agent left of it is ended first.
+    async fn producer(&self, _: &Migration, producer: Producer) -> Result<Source, Failure> {
+        let sentence = format!("{} has no {}", self.name(), producer.as_str_name());
+        Err(Failure::refused(
+            "NO_PRODUCER",
+            sentence,
+            "let both hosts of a move serve the same engine, with the same version of flytt",
+        ))
+    }
+    /// Ends what an earlier agent left of its producers.
+    async fn end_producers(&self) {}
 
     // --- hands: only `change/` calls these
 
@@ -175,6 +252,24 @@ pub enum Admission {
     Yes,
     /// Why not; the connection is closed.
     No(String),
+}
+
+/// Watches one connection through a tunnel, at the source's end.
+pub trait Screen: Send {
+    /// `Err` = why the connection is closed instead of passing these bytes on.
+    fn passes(&mut self, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// A verb that another engine's recipes use.
+fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
+    let sentence = format!("{} has no {}", engine.name(), Change::Server(verb.clone()));
+    Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
+}
+
+/// A position that another engine's server named.
+fn foreign(position: &Position) -> Failure {
+    let sentence = format!("{position} is a position of another engine");
+    Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
 }
 
 /// A statement with a plain undo: the form most recipes use.

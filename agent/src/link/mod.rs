@@ -3,6 +3,8 @@
 //! Frames: a Hello, then data, then an End; each direction ends by itself. A stream that ends without End is a broken link,
 //! and a broken link never looks like an orderly end: both sockets are dropped at once.
 
+mod loopback;
+pub mod pipe;
 mod serve;
 mod splice;
 #[cfg(test)]
@@ -15,7 +17,7 @@ use futures::{Stream, StreamExt as _};
 /// The port in the name of a tunnel's socket.
 pub const PORT: u16 = 5432;
 
-pub use serve::serve;
+pub use serve::{Terms, serve};
 pub use tunnel::Tunnel;
 
 /// The opening frame of a link of `migration`.
@@ -43,4 +45,12 @@ fn frame(kind: v1::frame::Kind) -> v1::Frame {
 
 fn broken(why: impl std::fmt::Display) -> Failure {
     Failure::refused("LINK_BROKEN", format!("the link to the other agent is broken: {why}"), "nothing to do: it is opened again")
+}
+
+fn refused(why: &str) -> Failure {
+    Failure::refused(
+        "LINK_REFUSED",
+        format!("a connection through the tunnel is not let through: {why}"),
+        "only replication by this move's own role passes",
+    )
 }

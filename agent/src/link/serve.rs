@@ -8,11 +8,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use flytt_proto::{failure::Failure, v1};
 use futures::{Stream, StreamExt as _};
-use tokio::{net::UnixStream, sync::mpsc, time::timeout};
+use tokio::{io::AsyncReadExt as _, net::UnixStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{broken, splice};
-use crate::engine::Admission;
+use super::{broken, refused, splice};
+use crate::engine::{Admission, Screen};
 
 /// PostgreSQL's own limit for a startup packet is 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`).
 const FIRST_PACKET: usize = 16 * 1024;
@@ -20,19 +20,32 @@ const FIRST_PACKET: usize = 16 * 1024;
 /// How long a client may take for its first packet.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Serves a link whose Hello was read and allowed. `admit` judges the first bytes; only then is `socket` connected to. The
-/// returned stream is the call's answer; dropping it ends the link.
-pub fn serve<S>(
-    frames: S,
-    socket: PathBuf,
-    admit: impl Fn(&[u8]) -> Admission + Send + 'static,
-) -> ReceiverStream<Result<v1::Frame, tonic::Status>>
+/// What a connection must satisfy before, and while, it reaches the server.
+pub struct Terms<A> {
+    /// Judges the client's first bytes: nothing of it reaches the server before.
+    pub admit: A,
+    /// The server speaks first: its greeting goes to the client before the client is judged.
+    pub greets: bool,
+    /// Looks at what the client sends after its first packet.
+    pub screen: Option<Box<dyn Screen>>,
+}
+
+impl<A> std::fmt::Debug for Terms<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("greets", &self.greets).field("screened", &self.screen.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Serves a link whose Hello was read and allowed. Unless the server greets, `socket` is connected to only once the first
+/// packet is admitted. The returned stream is the call's answer; dropping it ends the link.
+pub fn serve<S, A>(frames: S, socket: PathBuf, terms: Terms<A>) -> ReceiverStream<Result<v1::Frame, tonic::Status>>
 where
+    A: Fn(&[u8]) -> Admission + Send + 'static,
     S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin + Send + 'static,
 {
     let (out, answer) = mpsc::channel(splice::DEPTH);
     tokio::spawn(async move {
-        if let Err(failure) = join(frames, out.clone(), &socket, admit).await {
+        if let Err(failure) = join(frames, out.clone(), &socket, terms).await {
             tracing::debug!(code = failure.code, "{failure}");
             let _ = out.send(Err(failure.into())).await;
         }
@@ -40,21 +53,46 @@ where
     ReceiverStream::new(answer)
 }
 
-async fn join<S>(
+async fn join<S, A>(
     mut frames: S,
     out: mpsc::Sender<Result<v1::Frame, tonic::Status>>,
     socket: &Path,
-    admit: impl Fn(&[u8]) -> Admission,
+    terms: Terms<A>,
 ) -> Result<(), Failure>
 where
     S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
+    A: Fn(&[u8]) -> Admission,
 {
-    let first = timeout(PATIENCE, first_packet(&mut frames, admit)).await.map_err(|_| refused("sends nothing"))??;
-    let socket = UnixStream::connect(socket).await.map_err(|error| {
+    let Terms { admit, greets, screen } = terms;
+    let first =
+        async |frames: &mut S| timeout(PATIENCE, first_packet(frames, admit)).await.map_err(|_| refused("sends nothing"))?;
+    let (socket, first) = if greets {
+        let mut socket = connect(socket).await?;
+        pass_greeting(&mut socket, &out).await?;
+        (socket, first(&mut frames).await?)
+    } else {
+        let first = first(&mut frames).await?;
+        (connect(socket).await?, first)
+    };
+    splice::splice(frames, out, Ok, socket.into_split(), first, screen).await
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, Failure> {
+    UnixStream::connect(socket).await.map_err(|error| {
         let sentence = format!("the server does not answer on {}: {error}", socket.display());
         Failure::refused("LINK_NO_SERVER", sentence, "start the source's server")
-    })?;
-    splice::splice(frames, out, Ok, socket, first).await
+    })
+}
+
+/// What a server says unasked is one short packet, and it says no more before it has had an answer.
+async fn pass_greeting(socket: &mut UnixStream, out: &mpsc::Sender<Result<v1::Frame, tonic::Status>>) -> Result<(), Failure> {
+    let mut greeting = BytesMut::with_capacity(1024);
+    let read = timeout(PATIENCE, socket.read_buf(&mut greeting)).await.map_err(|_| broken("the server says nothing"))?;
+    if read.map_err(broken)? == 0 {
+        return Err(broken("the server ends the connection"));
+    }
+    let frame = super::frame(v1::frame::Kind::Data(greeting.freeze()));
+    out.send(Ok(frame)).await.map_err(|_| broken("the other agent is gone"))
 }
 
 async fn first_packet<S>(frames: &mut S, admit: impl Fn(&[u8]) -> Admission) -> Result<Bytes, Failure>
@@ -76,12 +114,4 @@ where
             Admission::No(why) => return Err(refused(&why)),
         }
     }
-}
-
-fn refused(why: &str) -> Failure {
-    Failure::refused(
-        "LINK_REFUSED",
-        format!("a connection through the tunnel is not let through: {why}"),
-        "only replication by this move's own role passes",
-    )
 }

@@ -6,16 +6,13 @@ use bytes::{Bytes, BytesMut};
 use flytt_proto::{failure::Failure, v1};
 use futures::{Stream, StreamExt as _};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
     time::timeout,
 };
 
-use super::{broken, frame};
+use super::{broken, frame, refused};
+use crate::engine::Screen;
 
 /// Bytes asked of a socket at once: enough that a frame's own cost does not count.
 const CHUNK: usize = 256 * 1024;
@@ -35,20 +32,20 @@ pub(super) const DEPTH: usize = 1;
 /// How long a transport that is gone may take to say why.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Joins `socket` with the frames that come in and those that go `out` (as the transport wants them: `wrap`). `first` was
-/// received already. Done once both directions have ended orderly; on an error both ends are dropped at once.
+/// Joins a socket with the frames that come in and those that go `out` (as the transport wants them: `wrap`). `first` was
+/// received already; what follows it passes the `screen`. Done once both directions have ended orderly; on an error both ends are dropped at once.
 pub(super) async fn splice<S, T>(
     mut frames: S,
     out: mpsc::Sender<T>,
     wrap: impl Fn(v1::Frame) -> T,
-    socket: UnixStream,
+    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     first: Bytes,
+    screen: Option<Box<dyn Screen>>,
 ) -> Result<(), Failure>
 where
     S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
 {
-    let (reader, writer) = socket.into_split();
-    let joined = tokio::try_join!(receive(&mut frames, writer, first), send(reader, &out, wrap));
+    let joined = tokio::try_join!(receive(&mut frames, writer, first, screen), send(reader, &out, wrap));
     if let Err(failure) = joined {
         // The sockets are gone by now. Where the transport takes no more, what it says last is the better reason.
         let reason = async { if out.is_closed() { last_word(&mut frames).await } else { None } };
@@ -75,14 +72,24 @@ where
     None
 }
 
-async fn receive<S>(frames: &mut S, mut writer: OwnedWriteHalf, first: Bytes) -> Result<(), Failure>
+async fn receive<S>(
+    frames: &mut S,
+    mut writer: impl AsyncWrite + Unpin,
+    first: Bytes,
+    mut screen: Option<Box<dyn Screen>>,
+) -> Result<(), Failure>
 where
     S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
 {
     writer.write_all(&first).await.map_err(broken)?;
     while let Some(frame) = frames.next().await {
         match frame?.kind {
-            Some(v1::frame::Kind::Data(data)) => writer.write_all(&data).await.map_err(broken)?,
+            Some(v1::frame::Kind::Data(data)) => {
+                if let Some(screen) = &mut screen {
+                    screen.passes(&data).map_err(|why| refused(&why))?;
+                }
+                writer.write_all(&data).await.map_err(broken)?;
+            }
             Some(v1::frame::Kind::End(_)) => {
                 // The other end may be gone by now; it has had everything.
                 let _ = writer.shutdown().await;
@@ -96,7 +103,11 @@ where
 
 /// A server writes in pieces of 8 KiB, and every frame costs wake-ups on its whole way. So after a full piece the next ones are
 /// waited for a moment, and what comes while the transport is busy goes along. What is smaller than a piece never waits.
-async fn send<T>(mut reader: OwnedReadHalf, out: &mpsc::Sender<T>, wrap: impl Fn(v1::Frame) -> T) -> Result<(), Failure> {
+async fn send<T>(
+    mut reader: impl AsyncRead + Unpin,
+    out: &mpsc::Sender<T>,
+    wrap: impl Fn(v1::Frame) -> T,
+) -> Result<(), Failure> {
     let gone = || broken("the other agent is gone");
     let mut buffer = BytesMut::with_capacity(CHUNK);
     let mut ended = false;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use flytt_proto::v1::{
-    Frame,
+    DrawRequest, Frame,
     link_client::LinkClient,
     link_server::{Link, LinkServer},
 };
@@ -40,7 +40,13 @@ impl Link for Agent {
             [_, _, _, _, ..] => Admission::Yes,
             _ => Admission::More,
         };
-        Ok(Response::new(serve(frames, self.server.clone(), admit)))
+        Ok(Response::new(serve(frames, self.server.clone(), Terms { admit, greets: false, screen: None })))
+    }
+
+    type DrawStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn draw(&self, request: Request<DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
+        Err(Status::unimplemented(request.into_inner().migration))
     }
 }
 
@@ -218,6 +224,52 @@ async fn nothing_reaches_the_server_before_the_first_packet_is_admitted() {
     assert_eq!(lab.tunnel.trouble(), None);
 }
 
+/// Looks at every byte after the first packet: a question mark does not pass.
+struct NoQuestions;
+
+impl crate::engine::Screen for NoQuestions {
+    fn passes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.contains(&b'?') { Err("it asks".into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_greets_is_heard_before_the_client_is_judged_and_the_client_is_watched_afterwards() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("database");
+    let database = UnixListener::bind(&path).unwrap();
+    let data = |text: &'static [u8]| Ok(frame(v1::frame::Kind::Data(Bytes::from_static(text))));
+    let open = |frames: mpsc::Receiver<Result<Frame, Status>>| {
+        let admit = |first: &[u8]| if first == b"me" { Admission::Yes } else { Admission::No("not me".into()) };
+        let terms = Terms { admit, greets: true, screen: Some(Box::new(NoQuestions)) };
+        serve(ReceiverStream::new(frames), path.clone(), terms)
+    };
+    let heard = |frame: Option<Result<Frame, Status>>| match frame.expect("an answer").map(|frame| frame.kind) {
+        Ok(Some(v1::frame::Kind::Data(data))) => String::from_utf8_lossy(&data).into_owned(),
+        Ok(other) => panic!("{other:?}"),
+        Err(status) => Failure::from(status).code,
+    };
+
+    for (says, refused) in [("me", false), ("you", true)] {
+        let (client, frames) = mpsc::channel(8);
+        let mut answer = open(frames);
+        let mut server = timeout(SOON, database.accept()).await.expect("it is connected to at once").unwrap().0;
+        server.write_all(b"hello").await.unwrap();
+        assert_eq!(heard(answer.next().await), "hello");
+        client.send(data(says.as_bytes())).await.unwrap();
+        if refused {
+            assert_eq!(heard(answer.next().await), "LINK_REFUSED");
+            assert_eq!(rest(&mut server).await, b"", "not a byte of it reaches the server");
+            continue;
+        }
+        client.send(data(b" and more")).await.unwrap();
+        assert_eq!(take(&mut server, 11).await, b"me and more");
+        client.send(data(b"what?")).await.unwrap();
+        assert_eq!(heard(answer.next().await), "LINK_REFUSED");
+        assert_eq!(rest(&mut server).await, b"", "what does not pass is not passed in part");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_gone_ends_the_connection_with_its_reason() {
     let mut lab = Lab::new().await;
@@ -262,7 +314,7 @@ async fn a_stream_without_its_end_frame_is_broken() {
         let frames = futures::stream::iter([Some(data), last].into_iter().flatten().map(|kind| Ok(frame(kind))));
         let (out, mut sent) = mpsc::channel(8);
         local.shutdown().await.unwrap();
-        let outcome = splice::splice(frames, out, std::convert::identity, socket, Bytes::new()).await;
+        let outcome = splice::splice(frames, out, std::convert::identity, socket.into_split(), Bytes::new(), None).await;
         assert_eq!(outcome.map_err(|failure| failure.code), if whole { Ok(()) } else { Err("LINK_BROKEN".into()) });
         assert_eq!(rest(&mut local).await, b"half a ba");
         let end = frame(v1::frame::Kind::End(v1::frame::End {}));
@@ -276,7 +328,8 @@ async fn a_transport_that_takes_no_more_ends_an_idle_socket_and_its_last_word_is
     let (mut local, socket) = UnixStream::pair().unwrap();
     let (out, sent) = mpsc::channel(8);
     drop(sent);
-    let idle = splice::splice(futures::stream::iter([end()]), out, std::convert::identity, socket, Bytes::new());
+    let halves = socket.into_split();
+    let idle = splice::splice(futures::stream::iter([end()]), out, std::convert::identity, halves, Bytes::new(), None);
     assert_eq!(timeout(SOON, idle).await.expect("it does not wait for bytes").expect_err("gone").code, "LINK_BROKEN");
     assert_eq!(rest(&mut local).await, b"");
 
@@ -287,7 +340,7 @@ async fn a_transport_that_takes_no_more_ends_an_idle_socket_and_its_last_word_is
         tokio::time::sleep(Duration::from_millis(50)).await;
         Err(Failure::refused("LINK_REFUSED", "it is not let through", "-").into())
     }));
-    let outcome = splice::splice(late, out, std::convert::identity, socket, Bytes::new()).await;
+    let outcome = splice::splice(late, out, std::convert::identity, socket.into_split(), Bytes::new(), None).await;
     assert_eq!(outcome.expect_err("refused").code, "LINK_REFUSED");
 }
 

@@ -12,14 +12,15 @@ use bytes::Bytes;
 use flytt_proto::{failure::Failure, name::Migration, v1};
 use futures::Stream;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{hello, splice};
+use super::{hello, loopback, splice};
 
 /// Connections at a time: a base backup has two, a standby one.
 const MOST: usize = 16;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A listening socket and the links behind it. All of it ends when this is dropped.
 #[derive(Debug)]
 pub struct Tunnel {
+    /// Empty on loopback.
     path: PathBuf,
     trouble: Trouble,
     task: JoinHandle<()>,
@@ -51,6 +53,27 @@ impl Tunnel {
         private(directory)?;
         let path = directory.join(format!(".s.PGSQL.{port}"));
         let listener = bind(&path).await?;
+        Ok(Self::carrying(path, Listener::Socket(listener), migration, open))
+    }
+
+    /// Listens on `127.0.0.1:<port>`, for a server that replicates over TCP only. A connection of another user of this host than
+    /// ours is closed unread: see `loopback`.
+    pub async fn listen_on_loopback<O, F, S>(port: u16, migration: &Migration, open: O) -> Result<Self, Failure>
+    where
+        O: Fn(ReceiverStream<v1::Frame>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<S, tonic::Status>> + Send + 'static,
+        S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin + Send + 'static,
+    {
+        let listener = loopback::bind(port).await?;
+        Ok(Self::carrying(PathBuf::new(), Listener::Loopback(listener), migration, open))
+    }
+
+    fn carrying<O, F, S>(path: PathBuf, listener: Listener, migration: &Migration, open: O) -> Self
+    where
+        O: Fn(ReceiverStream<v1::Frame>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<S, tonic::Status>> + Send + 'static,
+        S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin + Send + 'static,
+    {
         let trouble = Trouble::default();
         let (migration, reported) = (migration.clone(), trouble.clone());
         let task = tokio::spawn(async move {
@@ -59,7 +82,8 @@ impl Tunnel {
             loop {
                 tokio::select! {
                     accepted = listener.accept(), if links.len() < MOST => match accepted {
-                        Ok((socket, _)) => drop(links.spawn(carry(socket, migration.clone(), open.clone(), reported.clone()))),
+                        Ok(Some(halves)) => drop(links.spawn(carry(halves, migration.clone(), open.clone(), reported.clone()))),
+                        Ok(None) => {}
                         // Out of file descriptors, most likely: it passes, or every link fails anyway.
                         Err(_) => sleep(Duration::from_millis(100)).await,
                     },
@@ -67,7 +91,7 @@ impl Tunnel {
                 }
             }
         });
-        Ok(Self { path, trouble, task })
+        Self { path, trouble, task }
     }
 
     /// The socket's directory and name.
@@ -84,11 +108,43 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.task.abort();
-        let _ = std::fs::remove_file(&self.path);
+        if !self.path.as_os_str().is_empty() {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
-async fn carry<O, F, S>(socket: UnixStream, migration: Migration, open: Arc<O>, trouble: Trouble)
+/// The two directions of a connection.
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+enum Listener {
+    Socket(UnixListener),
+    Loopback(TcpListener),
+}
+
+impl Listener {
+    /// `None`: somebody who may not was turned away.
+    async fn accept(&self) -> io::Result<Option<Halves>> {
+        match self {
+            Listener::Socket(listener) => {
+                let (reader, writer) = listener.accept().await?.0.into_split();
+                Ok(Some((Box::new(reader), Box::new(writer))))
+            }
+            Listener::Loopback(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                if !loopback::is_ours(&socket, peer) {
+                    tracing::warn!(%peer, "a connection to the tunnel by another user of this host is closed");
+                    return Ok(None);
+                }
+                socket.set_nodelay(true)?;
+                let (reader, writer) = socket.into_split();
+                Ok(Some((Box::new(reader), Box::new(writer))))
+            }
+        }
+    }
+}
+
+async fn carry<O, F, S>(halves: Halves, migration: Migration, open: Arc<O>, trouble: Trouble)
 where
     O: Fn(ReceiverStream<v1::Frame>) -> F,
     F: Future<Output = Result<S, tonic::Status>>,
@@ -101,7 +157,7 @@ where
         let _ = out.send(hello(&migration)).await;
         let frames = timeout(PATIENCE, open(ReceiverStream::new(sent))).await.map_err(|_| super::broken("no answer"))??;
         report(None);
-        splice::splice(frames, out, std::convert::identity, socket, Bytes::new()).await
+        splice::splice(frames, out, std::convert::identity, halves, Bytes::new(), None).await
     };
     if let Err(failure) = joined.await {
         tracing::warn!(code = failure.code, %migration, "{failure}");

@@ -1,12 +1,15 @@
 //! `Link`: a byte stream between two agents, for the peer that was granted it and for nobody else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use flytt_proto::{failure::Failure, v1};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Streamed;
+use super::{Streamed, migration};
 use crate::{host::Host, link, serve::Caller};
+
+/// A pipe goes on for hours: how often it is asked whether its grant still stands.
+const GRANT_LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Link(pub Arc<Host>);
@@ -24,7 +27,29 @@ impl v1::link_server::Link for Link {
         host.granted(&migration, &caller.host)?;
         let engine = host.engine()?.clone();
         let socket = engine.socket();
+        let (greets, screen) = (engine.greets(), engine.screen());
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
-        Ok(Response::new(Box::pin(link::serve(frames, socket, admit))))
+        Ok(Response::new(Box::pin(link::serve(frames, socket, link::Terms { admit, greets, screen }))))
+    }
+
+    type DrawStream = Streamed<v1::Frame>;
+
+    async fn draw(&self, request: Request<v1::DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
+        let host = self.0.clone();
+        let caller = Caller::of(&request)?.identity.clone();
+        let caller = caller.ok_or_else(|| Failure::refused("DENIED", "the caller has no identity", "join this deployment"))?;
+        let ask = request.into_inner();
+        let migration = migration(&ask.migration)?;
+        host.granted(&migration, &caller.host)?;
+        let producer = host.engine()?.producer(&migration, ask.producer()).await?;
+        let withdrawn = async move {
+            while host.granted(&migration, &caller.host).is_ok() {
+                tokio::select! {
+                    () = tokio::time::sleep(GRANT_LOOK) => {}
+                    () = host.ended.cancelled() => return,
+                }
+            }
+        };
+        Ok(Response::new(Box::pin(link::pipe::send(producer, ask.max_rate, withdrawn))))
     }
 }

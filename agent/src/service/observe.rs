@@ -203,12 +203,12 @@ struct LagMeter {
 impl LagMeter {
     /// (seconds behind, bytes a second that the lag grows).
     fn measure(&mut self, now: Instant, replication: &crate::engine::Replication) -> (f64, f64) {
-        if let Some(upstream) = replication.upstream
-            && self.seen.back().is_none_or(|(_, last)| *last != upstream)
+        if let Some(upstream) = &replication.upstream
+            && self.seen.back().is_none_or(|(_, last)| last != upstream)
         {
-            self.seen.push_back((now, upstream));
+            self.seen.push_back((now, upstream.clone()));
         }
-        if let Some(applied) = replication.position {
+        if let Some(applied) = &replication.position {
             while self.seen.front().is_some_and(|(_, first)| applied.covers(first) == Some(true)) {
                 self.seen.pop_front();
             }

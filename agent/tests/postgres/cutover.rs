@@ -23,6 +23,7 @@ pub(crate) async fn order(source: &Server) -> SeedOrder {
         system: source.engine.facts().await.unwrap().system,
         replace_system: String::new(),
         expected_bytes: 0,
+        origin: None,
     }
 }
 
@@ -82,7 +83,7 @@ fn no_acknowledged_write_is_lost() {
         apply(&target, &Intent::Promote).await;
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Writable);
         assert!(target.engine.is_closed(&migration).await.unwrap(), "the promotion opens the gate");
-        let Position::Postgres(lsn) = end;
+        let Position::Postgres(lsn) = end else { panic!("{end}") };
         let beyond = Position::Postgres(flytt_proto::name::Lsn(lsn.0 + (1 << 32)));
         assert_eq!(target.engine.proven_primary(&migration, &beyond).await.unwrap_err().code, "NOT_THE_PRIMARY");
         let position = target.engine.proven_primary(&migration, &end).await.unwrap();

@@ -24,6 +24,7 @@ const EXPECTED: &[(&str, bool, bool)] = &[
     ("/flytt.v1.Operate/Renew", true, false),
     ("/flytt.v1.Operate/Probe", true, false),
     ("/flytt.v1.Link/Open", false, true),
+    ("/flytt.v1.Link/Draw", false, true),
     ("/flytt.v1.Peer/Hand", true, true),
     ("/flytt.v1.Peer/Baton", true, true),
     ("/flytt.v1.Peer/Vitals", false, true),

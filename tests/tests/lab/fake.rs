@@ -114,6 +114,7 @@ impl Engine for FakeEngine {
                     fast_checkpoint: true,
                     system: order.system.clone(),
                     expected_bytes: order.expected_bytes,
+                    origin: None,
                 }),
             ],
             Intent::Follow(_) => vec![self.signal(true), Change::Server(Verb::Start)],
@@ -224,6 +225,12 @@ impl Engine for FakeEngine {
                 return Err(Failure::unknown("DOWN", "the target is down", "start it"));
             }
             Verb::Start | Verb::Promote | Verb::Checkpoint | Verb::EndSessions { .. } => {}
+            Verb::OwnAccounts
+            | Verb::DropAccounts
+            | Verb::Close { .. }
+            | Verb::Reopen { .. }
+            | Verb::Replicate { .. }
+            | Verb::Detach => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

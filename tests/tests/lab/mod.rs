@@ -289,6 +289,7 @@ impl Life {
                 role: "postgres".into(),
                 database: "postgres".into(),
             }),
+            mariadb: None,
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));

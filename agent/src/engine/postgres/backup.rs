@@ -1,13 +1,6 @@
 //! The seed: `pg_basebackup` into an empty directory, then `pg_verifybackup`; and how such a copy is taken away again.
-//!
-//! A directory is only ever emptied when a mark in the agent's state says that its contents are a copy of ours.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use flytt_proto::failure::Failure;
 use tokio::sync::mpsc;
@@ -16,7 +9,11 @@ use super::{Postgres, cluster, failure, names};
 use crate::{
     change::Backup,
     command::{self, Command},
-    engine::{Progress, write_behind::WriteBehind},
+    engine::{
+        Progress,
+        directory::{self, Mark},
+        write_behind::WriteBehind,
+    },
 };
 
 const VERIFY_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -34,9 +31,9 @@ impl Postgres {
                 return Err(refused("DIRECTORY_NOT_EMPTY", format!("{} is not empty", into.display())));
             }
             // What an earlier run of this very copy left.
-            empty(into).map_err(|error| failure::file(into, &error))?;
+            directory::empty(into).map_err(|error| failure::file(into, &error))?;
         }
-        self.mark(backup).map_err(|error| failure::file(into, &error))?;
+        self.mark(&backup.slot).set(into).map_err(|error| failure::file(into, &error))?;
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
         let behind = WriteBehind::below(into);
@@ -72,9 +69,9 @@ impl Postgres {
             let sentence = format!("a server (process {postmaster}) runs in {}", into.display());
             return Err(refused("STILL_RUNNING", sentence));
         }
-        empty(into).map_err(|error| failure::file(into, &error).with_effect(flytt_proto::failure::Effect::Unknown))?;
-        let mark = names::seed_mark(&self.state, &backup.slot);
-        fs::remove_file(&mark).map_err(|error| failure::file(&mark, &error))
+        directory::empty(into).map_err(|error| failure::file(into, &error).with_effect(flytt_proto::failure::Effect::Unknown))?;
+        let mark = self.mark(&backup.slot);
+        mark.clear().map_err(|error| failure::file(mark.path(), &error))
     }
 
     /// `-X stream` forks a second process that outlives a killed parent and keeps the slot busy: it is found by its
@@ -114,26 +111,11 @@ impl Postgres {
     }
 
     pub(super) fn holds_copy(&self, slot: &str, into: &Path) -> bool {
-        fs::read_to_string(names::seed_mark(&self.state, slot)).is_ok_and(|mark| mark == mark_text(into))
+        self.mark(slot).names(into)
     }
 
-    fn mark(&self, backup: &Backup) -> io::Result<()> {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-        let into = &backup.into;
-        if !into.exists() {
-            fs::DirBuilder::new().mode(0o700).create(into)?;
-        }
-        if !fs::symlink_metadata(into)?.is_dir() {
-            return Err(io::Error::other("the data directory is not a directory"));
-        }
-        let path = names::seed_mark(&self.state, &backup.slot);
-        let parent = path.parent().expect("a mark lies in the state directory");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        // A half-written mark matches no directory, so it permits nothing.
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(mark_text(into).as_bytes())?;
-        file.sync_all()?;
-        fs::File::open(parent)?.sync_all()
+    fn mark(&self, slot: &str) -> Mark {
+        Mark::of(&self.state, slot)
     }
 }
 
@@ -160,25 +142,6 @@ pub(super) fn conninfo(host: &str, port: &str, role: &str, passfile: &str, tls: 
     names::conninfo(&pairs)
 }
 
-fn mark_text(into: &Path) -> String {
-    format!("{} {}\n", into.display(), cluster::inode(into))
-}
-
-/// Its contents, never itself; a symlink in it goes, not what it points to.
-fn empty(directory: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(directory)?.is_dir() {
-        return Err(io::Error::other("it is not a directory"));
-    }
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b".flytt-trash-") {
-            continue;
-        }
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-    }
-    fs::File::open(directory)?.sync_all()
-}
-
 /// ` 23120/31219 kB (74%), 0/1 tablespace`
 fn parse(line: &str) -> Option<(u64, u64)> {
     let (counts, _) = line.split_once(" kB (")?;
@@ -195,7 +158,6 @@ fn broken(code: &str, why: &str) -> Failure {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "throw-away files")]
 mod tests {
     use super::*;
 
@@ -204,23 +166,5 @@ mod tests {
         assert_eq!(parse(" 23120/31219 kB (74%), 0/1 tablespace"), Some((23120 * 1024, 31219 * 1024)));
         assert_eq!(parse("waiting for checkpoint"), None);
         assert_eq!(parse("pg_basebackup: error: x/y kB (z"), None);
-    }
-
-    #[test]
-    fn emptying_follows_no_link_and_spares_the_trash() {
-        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::write(outside.path().join("precious"), "x").unwrap();
-        fs::create_dir_all(inside.path().join("base/1")).unwrap();
-        fs::create_dir(inside.path().join(".flytt-trash-shop")).unwrap();
-        std::os::unix::fs::symlink(outside.path(), inside.path().join("pg_wal")).unwrap();
-        std::os::unix::fs::symlink(outside.path(), inside.path().join("base/2")).unwrap();
-        empty(inside.path()).unwrap();
-        assert!(outside.path().join("precious").exists());
-        let left: Vec<_> = fs::read_dir(inside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, [".flytt-trash-shop"]);
-
-        let link = outside.path().join("link");
-        std::os::unix::fs::symlink(inside.path(), &link).unwrap();
-        assert!(empty(&link).is_err(), "not through a link either");
     }
 }

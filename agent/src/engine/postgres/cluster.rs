@@ -9,6 +9,8 @@ use std::{
 
 use nix::unistd::Pid;
 
+pub(super) use crate::engine::directory::{inode, is_empty, is_mount_point};
+
 /// The cluster's system identifier: the first eight bytes of `global/pg_control` (`src/include/catalog/pg_control.h`).
 /// `None` where there is no cluster.
 pub(super) fn system_identifier(data: &Path) -> io::Result<Option<u64>> {
@@ -35,29 +37,6 @@ pub(super) fn postmaster(data: &Path) -> Option<Pid> {
 
 pub(super) fn is_alive(process: Pid) -> bool {
     procfs::process::Process::new(process.as_raw()).and_then(|p| p.stat()).is_ok_and(|stat| stat.state != 'Z')
-}
-
-/// Whether nothing is in it; an absent one counts.
-pub(super) fn is_empty(data: &Path) -> io::Result<bool> {
-    match fs::read_dir(data) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-pub(super) fn is_mount_point(data: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev());
-    match (device(data), data.parent().map(device)) {
-        (Ok(own), Some(Ok(parent))) => own != parent,
-        (Ok(_), Some(Err(_)) | None) => true,
-        (Err(_), _) => false,
-    }
-}
-
-/// `device:inode`; empty when there is no such directory.
-pub(super) fn inode(data: &Path) -> String {
-    fs::metadata(data).map(|meta| format!("{}:{}", meta.dev(), meta.ino())).unwrap_or_default()
 }
 
 /// Boot id, device and inode: equal on two agents means the same directory on the same machine.

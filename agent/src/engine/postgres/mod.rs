@@ -73,9 +73,10 @@ impl Postgres {
     }
 }
 
-fn lsn(position: &Position) -> flytt_proto::name::Lsn {
+fn lsn(position: &Position) -> Result<flytt_proto::name::Lsn, Failure> {
     match position {
-        Position::Postgres(lsn) => *lsn,
+        Position::Postgres(lsn) => Ok(*lsn),
+        other @ Position::Mariadb(_) => Err(super::foreign(other)),
     }
 }
 
@@ -118,7 +119,7 @@ impl Engine for Postgres {
     }
 
     async fn caught_up(&self, position: &Position) -> Result<Position, Failure> {
-        self.replayed(lsn(position)).await.map(Position::Postgres)
+        self.replayed(lsn(position)?).await.map(Position::Postgres)
     }
 
     async fn is_closed(&self, _: &Migration) -> Result<bool, Failure> {
@@ -126,7 +127,7 @@ impl Engine for Postgres {
     }
 
     async fn proven_primary(&self, migration: &Migration, fork: &Position) -> Result<Position, Failure> {
-        self.prove_primary(migration, lsn(fork)).await.map(Position::Postgres)
+        self.prove_primary(migration, lsn(fork)?).await.map(Position::Postgres)
     }
 
     async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure> {

@@ -1,8 +1,6 @@
 //! What a move calls its things on a PostgreSQL server, and the quoting of texts for the three languages it reads.
 //! Every name comes from a checked migration name, so it is safe in SQL, in `pg_hba.conf` and in a path.
 
-use std::path::{Path, PathBuf};
-
 use flytt_proto::name::Migration;
 
 /// The move's superuser: the agent's own way in, from the fence on the only one.
@@ -25,16 +23,6 @@ pub(super) fn map(migration: &Migration) -> String {
 
 pub(super) fn block(migration: &Migration, purpose: &str) -> String {
     format!("flytt {migration} {purpose}")
-}
-
-/// What stands in the place of the data directory's former contents.
-pub(super) fn trash(migration: &Migration) -> String {
-    format!(".flytt-trash-{migration}")
-}
-
-/// Says which directory holds a copy that we made: only such a one is ever emptied.
-pub(super) fn seed_mark(state: &Path, slot: &str) -> PathBuf {
-    state.join("seed").join(format!("{slot}.mark"))
 }
 
 /// An SQL string literal; `standard_conforming_strings` does not matter to it.

@@ -5,7 +5,7 @@ use flytt_proto::{failure::Failure, name::Migration, v1};
 use super::{Postgres, cluster, failure, names, rules, standby};
 use crate::{
     change::{Backup, Block, Change, DataDir, File, Statement, Verb},
-    engine::{Intent, SeedOrder, Serving, Upstream},
+    engine::{Intent, SeedOrder, Serving, Upstream, directory},
     secret,
 };
 
@@ -119,7 +119,7 @@ impl Postgres {
                 );
             }
             let parent = data.parent().expect("checked above");
-            changes.push(Change::DataDir(DataDir { path: data.clone(), trash: parent.join(names::trash(migration)) }));
+            changes.push(Change::DataDir(DataDir { path: data.clone(), trash: parent.join(directory::trash(migration)) }));
         }
         let (host, port, tls) = reach(&order.upstream);
         changes.push(Change::Backup(Backup {
@@ -134,6 +134,7 @@ impl Postgres {
             fast_checkpoint: order.fast_checkpoint,
             system: order.system.clone(),
             expected_bytes: order.expected_bytes,
+            origin: None,
         }));
         Ok(changes)
     }
@@ -236,7 +237,7 @@ impl Postgres {
         let gone = |path| Change::File(File { path, want: None, had: None, mode: 0o600 });
         vec![
             gone(secret::passfile(&self.state, migration.as_str())),
-            gone(names::seed_mark(&self.state, &names::slot(migration))),
+            gone(directory::Mark::of(&self.state, &names::slot(migration)).path().to_owned()),
         ]
     }
 }

@@ -27,6 +27,12 @@ impl Postgres {
             Verb::Checkpoint => self.checkpoint().await,
             Verb::EndSessions { drain_ms } => self.end_sessions(migration, Duration::from_millis(*drain_ms)).await,
             Verb::Promote => self.promote().await,
+            Verb::OwnAccounts
+            | Verb::DropAccounts
+            | Verb::Close { .. }
+            | Verb::Reopen { .. }
+            | Verb::Replicate { .. }
+            | Verb::Detach => Err(super::super::not_for(self, verb)),
         }
     }
 

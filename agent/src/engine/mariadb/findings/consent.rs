@@ -1,0 +1,29 @@
+//! The target's owner lets its data be replaced.
+
+use flytt_proto::v1::Finding;
+
+use super::{Sides, block};
+
+pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
+    // A target that replicates as an account of ours is a move in progress.
+    if sides.target.may_replace || sides.target.live.replicates_as.starts_with("flytt_") {
+        return Vec::new();
+    }
+    vec![block(
+        "NO_CONSENT",
+        "the target does not allow its data directory to be replaced".into(),
+        "set `may_replace_data = true` in its agent.toml",
+    )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::mariadb::findings::sample::codes;
+
+    #[test]
+    fn consent_is_looked_at() {
+        assert_eq!(codes(look, |_, _| {}), [""; 0]);
+        assert_eq!(codes(look, |_, target| target.may_replace = false), ["NO_CONSENT"]);
+    }
+}

@@ -1,0 +1,50 @@
+//! Nobody else replicates from the source, and the target from nobody else.
+
+use flytt_proto::v1::Finding;
+
+use super::{Sides, block, warn};
+
+pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !sides.source.live.replicas.is_empty() {
+        found.push(warn(
+            "OTHER_REPLICAS",
+            format!("other replicas read from the source, as {}", sides.source.live.replicas.join(", ")),
+            "they are cut off by the fence: point them to the target afterwards, by GTID",
+        ));
+    }
+    let target = &sides.target.live;
+    if !target.replicates_from.is_empty() && !target.replicates_as.starts_with("flytt_") {
+        found.push(block(
+            "REPLICATES_ALREADY",
+            format!("the target replicates from {} already", target.replicates_from),
+            "STOP SLAVE and RESET SLAVE ALL there, if this server is to be the target",
+        ));
+    }
+    let filters = ["replicate_do_db", "replicate_ignore_db", "replicate_wild_do_table", "replicate_wild_ignore_table"];
+    if filters.iter().any(|name| !sides.target.setting(name).is_empty()) {
+        found.push(block(
+            "REPLICATION_FILTER",
+            "the target leaves out part of what it replicates".into(),
+            "remove the replicate_* filters from its option file: a whole server is moved",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::mariadb::findings::sample::codes;
+
+    #[test]
+    fn other_replication_is_looked_at() {
+        assert_eq!(codes(look, |_, _| {}), [""; 0]);
+        assert_eq!(codes(look, |source, _| source.live.replicas = vec!["repl".into()]), ["OTHER_REPLICAS"]);
+        assert_eq!(codes(look, |_, target| target.live.replicates_from = "x:1".into()), ["REPLICATES_ALREADY"]);
+        assert_eq!(
+            codes(look, |_, target| drop(target.settings.insert("replicate_do_db".into(), "a".into()))),
+            ["REPLICATION_FILTER"]
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! MariaDB 10.11 and later, by replication with global transaction ids. This file only binds the trait to the parts.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Migration, Position},
+    v1::{self, draw_request::Producer},
+};
+use tokio::sync::{Mutex, mpsc};
+
+use super::{
+    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
+    mysql_family::{screen, session::Session},
+};
+use crate::{
+    change::{Backup, Change, Verb},
+    config, secret,
+};
+
+mod account;
+mod begin;
+mod closed;
+mod drop_in;
+mod entrance;
+mod events;
+mod facts;
+mod findings;
+mod names;
+mod obstacles;
+mod position;
+mod recipe;
+mod replica;
+mod seed;
+mod server;
+mod sessions;
+mod system;
+
+/// The MariaDB server of this host. The agent runs as the user that owns its data directory.
+#[derive(Debug)]
+pub struct Mariadb {
+    config: config::Mariadb,
+    /// Where passwords are kept.
+    state: PathBuf,
+    may_replace: bool,
+    warm: Mutex<Option<Arc<Session>>>,
+    /// What a copy comes through; `None` where nothing is copied.
+    pipes: Option<Arc<dyn Pipes>>,
+    /// What was last heard from the source, and since when it is the same.
+    heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
+}
+
+impl Mariadb {
+    pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
+        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default(), pipes: None }
+    }
+
+    /// With the pipes that a copy comes through.
+    #[must_use]
+    pub fn through(self, pipes: Arc<dyn Pipes>) -> Self {
+        Self { pipes: Some(pipes), ..self }
+    }
+}
+
+fn file(path: &std::path::Path, error: &io::Error) -> Failure {
+    Failure::unknown("DISK", format!("{}: {error}", path.display()), "see to the disk and the file's owner")
+}
+
+#[tonic::async_trait]
+impl Engine for Mariadb {
+    fn name(&self) -> &'static str {
+        "mariadb"
+    }
+
+    async fn facts(&self) -> Result<Facts, Failure> {
+        self.look().await
+    }
+
+    fn findings(&self, source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::Finding> {
+        findings::all(source, target, check)
+    }
+
+    async fn obstacles(&self, migration: &Migration, ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure> {
+        self.in_the_way(migration, ready).await
+    }
+
+    async fn serving(&self) -> Result<Serving, Failure> {
+        self.now_serving().await
+    }
+
+    async fn position(&self) -> Result<Position, Failure> {
+        let session = self.session().await?;
+        self.position_of(&session).await.map(Position::Mariadb)
+    }
+
+    async fn replication(&self, migration: &Migration) -> Result<Replication, Failure> {
+        self.look_at_replication(migration).await
+    }
+
+    async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
+        self.changes(migration, intent).await
+    }
+
+    async fn final_position(&self, migration: &Migration) -> Result<Position, Failure> {
+        self.mark_end(migration).await.map(Position::Mariadb)
+    }
+
+    async fn caught_up(&self, position: &Position) -> Result<Position, Failure> {
+        self.applied(position::of(position)?).await.map(Position::Mariadb)
+    }
+
+    async fn is_closed(&self, migration: &Migration) -> Result<bool, Failure> {
+        self.closed_now(migration).await
+    }
+
+    async fn proven_primary(&self, migration: &Migration, fork: &Position) -> Result<Position, Failure> {
+        self.prove_primary(migration, position::of(fork)?).await.map(Position::Mariadb)
+    }
+
+    async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure> {
+        self.reach(migration, entrance).await
+    }
+
+    async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
+        let path = secret::passfile(&self.state, migration.as_str());
+        secret::keep_native(&path, &names::replication(migration)).map_err(|error| file(&path, &error))
+    }
+
+    fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
+        screen::admits(&names::replication(migration), first_packet)
+    }
+
+    fn greets(&self) -> bool {
+        true
+    }
+
+    fn screen(&self) -> Option<Box<dyn Screen>> {
+        Some(Box::<screen::Commands>::default())
+    }
+
+    fn tunnel_port(&self) -> Option<u16> {
+        Some(self.config.tunnel_port)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.config.socket.clone()
+    }
+
+    async fn execute(&self, sql: &[String]) -> Result<(), Failure> {
+        self.run_unlogged(sql).await
+    }
+
+    /// Option files count from the next start on; what must count now is set beside them.
+    async fn reload(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn tell(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
+        self.obey(migration, verb).await
+    }
+
+    async fn producer(&self, migration: &Migration, producer: Producer) -> Result<Source, Failure> {
+        self.backup_program(migration, producer).await
+    }
+
+    async fn end_producers(&self) {
+        self.end_backup_programs().await;
+    }
+
+    async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        self.copy(backup, progress).await
+    }
+
+    async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
+        self.take_away(backup).await
+    }
+}

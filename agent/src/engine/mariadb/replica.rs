@@ -1,0 +1,180 @@
+//! The target as a replica of its source, by GTID, through the tunnel; and its end, behind the gate.
+
+use std::{
+    collections::BTreeMap,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use flytt_proto::{
+    failure::Failure,
+    gtid::GtidPosition,
+    name::{Migration, Position},
+};
+
+use super::{Mariadb, names};
+use crate::{
+    engine::{
+        Replication, Serving,
+        mysql_family::{quote::literal, session::Session},
+    },
+    secret,
+};
+
+/// One row of SHOW SLAVE STATUS.
+pub(super) type Status = BTreeMap<String, String>;
+
+/// A replica that hears nothing for so long connects again; the source says every second that it is there.
+const TIMES: &str = "set global slave_net_timeout = 10";
+/// Three heartbeats missed, and a little: the threads still say that they run.
+const SILENCE: Duration = Duration::from_millis(3500);
+/// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
+const PARALLEL: [&str; 2] = ["set global slave_parallel_mode = 'optimistic'", "set global slave_parallel_threads = 4"];
+
+impl Mariadb {
+    /// `None` where the server replicates from nobody.
+    pub(super) async fn slave_status(&self, session: &Session) -> Result<Option<Status>, Failure> {
+        session.named("show slave status").await
+    }
+
+    /// Begins where the seed ended, which is on record in the server itself (`gtid_slave_pos`).
+    pub(super) async fn replicate(&self, migration: &Migration, host: &str, port: u16) -> Result<(), Failure> {
+        let session = self.unlogged().await?;
+        let status = self.slave_status(&session).await?;
+        let at = |key: &str| status.as_ref().and_then(|status| status.get(key)).map_or("", String::as_str);
+        let account = names::replication(migration);
+        for setting in ["set global read_only = 1", TIMES] {
+            session.run(setting).await?;
+        }
+        if session.is_true("select @@global.event_scheduler = 'ON'").await? {
+            session.run("set global event_scheduler = off").await?;
+        }
+        let is_ours = at("master_user") == account && at("master_host") == host && at("master_port") == port.to_string();
+        if is_ours && at("slave_io_running") != "No" && at("slave_sql_running") == "Yes" {
+            return Ok(());
+        }
+        if !is_ours && !at("master_host").is_empty() {
+            return Err(Failure::refused(
+                "REPLICATES_ALREADY",
+                format!("the target replicates from {}:{} already", at("master_host"), at("master_port")),
+                "stop that with STOP SLAVE and RESET SLAVE ALL if this server is to be the target",
+            ));
+        }
+        if session.value("select @@global.gtid_slave_pos").await?.is_empty() {
+            return Err(Failure::refused(
+                "NO_START_POSITION",
+                "the copy does not say up to which transaction of the source it goes (gtid_slave_pos is empty)",
+                "seed the target again",
+            ));
+        }
+        let path = secret::passfile(&self.state, migration.as_str());
+        let password = secret::password(&path, &account).map_err(|error| super::file(&path, &error))?;
+        session.run("stop slave").await?;
+        for setting in PARALLEL {
+            session.run(setting).await?;
+        }
+        let change = password.within(
+            &format!(
+                "change master to master_host = {}, master_port = {port}, master_user = {}, master_password = ",
+                literal(host),
+                literal(&account)
+            ),
+            ", master_use_gtid = slave_pos, master_connect_retry = 1, master_heartbeat_period = 1, master_ssl = 0, \
+             master_ssl_verify_server_cert = 0",
+        );
+        session.run_secretly(&change).await?;
+        session.run("start slave").await
+    }
+
+    pub(super) async fn detach(&self) -> Result<(), Failure> {
+        let session = self.unlogged().await?;
+        if self.slave_status(&session).await?.is_some() {
+            session.run("stop slave").await?;
+            session.run("reset slave all").await?;
+        }
+        Ok(())
+    }
+
+    /// Follows nobody any more.
+    pub(super) async fn promote(&self) -> Result<(), Failure> {
+        self.detach().await?;
+        self.wake_events().await
+    }
+
+    pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
+        let session = self.session().await?;
+        match self.slave_status(&session).await? {
+            Some(status) => self.receiving(&session, &status).await,
+            None => self.sending(&session, migration).await,
+        }
+    }
+
+    async fn receiving(&self, session: &Session, status: &Status) -> Result<Replication, Failure> {
+        let applied = self.position_of(session).await?;
+        let at = |key: &str| status.get(key).map_or("", String::as_str);
+        let number = |key: &str| at(key).parse::<u64>().unwrap_or(0);
+        // The set of what has been fetched; what the source has beyond it is not known here, and shows in its own position.
+        let fetched: GtidPosition = at("gtid_io_pos").parse().unwrap_or_default();
+        let beats = session.value(
+            "select VARIABLE_VALUE from information_schema.GLOBAL_STATUS where VARIABLE_NAME = 'SLAVE_RECEIVED_HEARTBEATS'",
+        );
+        let silent = self.silent_for(format!("{} {} {}", beats.await?, at("master_log_file"), at("read_master_log_pos")));
+        let runs = at("slave_io_running") == "Yes" && at("slave_sql_running") == "Yes";
+        let streaming = runs && silent < SILENCE;
+        let behind = applied.missing(&fetched);
+        let same_file = at("master_log_file") == at("relay_master_log_file");
+        let bytes = match (behind, same_file) {
+            (0, _) => 0,
+            (_, true) => number("read_master_log_pos").saturating_sub(number("exec_master_log_pos")).max(1),
+            (_, false) => number("relay_log_space").max(1),
+        };
+        let trouble = match [at("last_io_error"), at("last_sql_error")].into_iter().find(|error| !error.is_empty()) {
+            Some(error) if !streaming => error.to_owned(),
+            Some(_) | None if streaming => String::new(),
+            Some(_) | None if runs => format!("nothing was heard from the source for {} s", silent.as_secs()),
+            Some(_) | None => format!("IO thread: {}, SQL thread: {}", at("slave_io_running"), at("slave_sql_running")),
+        };
+        Ok(Replication {
+            streaming,
+            position: Some(Position::Mariadb(applied)),
+            upstream: Some(Position::Mariadb(fetched)),
+            lag_bytes: bytes,
+            held_bytes: 0,
+            trouble,
+        })
+    }
+
+    /// How long ago the source was last heard. It sends a heartbeat every second in which it has nothing else to send.
+    fn silent_for(&self, now: String) -> Duration {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.as_ref() {
+            Some((last, since)) if *last == now => since.elapsed(),
+            Some(_) | None => {
+                *heard = Some((now, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    async fn sending(&self, session: &Session, migration: &Migration) -> Result<Replication, Failure> {
+        let position = self.position_of(session).await?;
+        let sql = format!(
+            "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Binlog Dump' and USER = {}",
+            literal(&names::replication(migration))
+        );
+        let streaming = session.value(&sql).await? != "0";
+        let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
+        Ok(Replication { streaming, position: Some(Position::Mariadb(position)), trouble, ..Replication::default() })
+    }
+
+    /// A replica is a standby, and so is whatever takes no writes.
+    pub(super) async fn now_serving(&self) -> Result<Serving, Failure> {
+        use crate::engine::mysql_family::process;
+        if process::server(&self.config.data_directory).is_none() {
+            return Ok(Serving::Down);
+        }
+        let session = self.session().await?;
+        let read_only = session.is_true("select @@global.read_only").await?;
+        Ok(if read_only || self.slave_status(&session).await?.is_some() { Serving::Standby } else { Serving::Writable })
+    }
+}

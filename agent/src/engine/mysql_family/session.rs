@@ -1,0 +1,124 @@
+//! One connection to the local server, over its unix socket. A server that asks for a local file never gets one: no handler is
+//! installed for that, and the driver then ends the connection.
+
+use std::{path::Path, time::Duration};
+
+use flytt_proto::failure::Failure;
+use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
+
+use super::failure;
+use crate::secret::Secret;
+
+const LOGIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Who logs in, and where.
+#[derive(Debug)]
+pub(crate) struct Login<'a> {
+    pub(crate) socket: &'a Path,
+    pub(crate) account: &'a str,
+    /// `None`: the socket says who we are.
+    pub(crate) password: Option<&'a Secret>,
+    /// Run before anything else.
+    pub(crate) setup: &'a [&'a str],
+}
+
+impl Login<'_> {
+    /// A new connection; the driver's own error says why not.
+    pub(crate) async fn open(&self) -> Result<Session, mysql_async::Error> {
+        let mut settings = OptsBuilder::default()
+            .socket(Some(self.socket.to_string_lossy()))
+            .user(Some(self.account))
+            .setup(self.setup.to_vec())
+            .stmt_cache_size(0);
+        if let Some(password) = self.password {
+            settings = password.log_in_by_mysql(settings);
+        }
+        let conn = tokio::time::timeout(LOGIN_LIMIT, Conn::new(Opts::from(settings))).await.unwrap_or_else(|_| {
+            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "no login within 5 s");
+            Err(mysql_async::Error::Io(mysql_async::IoError::Io(late)))
+        })?;
+        Ok(Session { account: self.account.to_owned(), conn: Mutex::new(Some(conn)) })
+    }
+}
+
+/// A connection, and who it is. One that was interrupted in the middle of an answer is not used again.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) account: String,
+    conn: Mutex<Option<Conn>>,
+}
+
+impl Session {
+    /// Asked of the server: a connection that ended while nobody used it looks like any other from here.
+    pub(crate) async fn is_open(&self) -> bool {
+        let mut place = self.conn.lock().await;
+        let Some(mut conn) = place.take() else { return false };
+        let is_open = conn.ping().await.is_ok();
+        *place = is_open.then_some(conn);
+        is_open
+    }
+
+    /// Runs one statement and gives its rows as texts.
+    pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
+        let mut place = self.conn.lock().await;
+        let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
+        match conn.query::<Row, _>(sql).await {
+            Ok(rows) => {
+                *place = Some(conn);
+                Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
+            }
+            Err(error) => {
+                let failure = failure::statement(&error);
+                if matches!(error, mysql_async::Error::Server(_)) && failure.code != "SERVER_GONE" {
+                    *place = Some(conn);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    pub(crate) async fn run(&self, sql: &str) -> Result<(), Failure> {
+        self.rows(sql).await.map(drop)
+    }
+
+    /// A statement that holds a password.
+    pub(crate) async fn run_secretly(&self, sql: &SecretString) -> Result<(), Failure> {
+        self.run(sql.expose_secret()).await
+    }
+
+    /// The only value of the only row; empty when null.
+    pub(crate) async fn value(&self, sql: &str) -> Result<String, Failure> {
+        Ok(self.rows(sql).await?.into_iter().flatten().next().flatten().unwrap_or_default())
+    }
+
+    pub(crate) async fn is_true(&self, sql: &str) -> Result<bool, Failure> {
+        Ok(self.value(sql).await? == "1")
+    }
+
+    /// The columns of the first row by their names, in lower case: for SHOW, whose columns differ between versions.
+    pub(crate) async fn named(&self, sql: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, Failure> {
+        let mut place = self.conn.lock().await;
+        let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
+        let row = conn.query_first::<Row, _>(sql).await.map_err(|error| failure::statement(&error))?;
+        *place = Some(conn);
+        Ok(row.map(|row| {
+            let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
+            names.into_iter().zip(row.unwrap().into_iter().map(|value| text(value).unwrap_or_default())).collect()
+        }))
+    }
+}
+
+/// A value of the text protocol; `None` is null.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::UInt(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Double(number) => Some(number.to_string()),
+        other @ (Value::Date(..) | Value::Time(..)) => Some(other.as_sql(true)),
+    }
+}
