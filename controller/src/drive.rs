@@ -80,7 +80,7 @@ pub async fn preview(spec: &Spec, plan: &Plan, known: &Known, observer: &Observe
     findings
 }
 
-/// The findings of these phases, which only look.
+/// The findings of these phases, as far as they can be had before anything is done.
 pub async fn check(
     spec: &Spec,
     plan: &Plan,
@@ -89,7 +89,7 @@ pub async fn check(
     phases: RangeInclusive<Phase>,
 ) -> Vec<v1::Finding> {
     let mut findings = Vec::new();
-    for step in plan.steps.iter().filter(|step| phases.contains(&step.phase) && step.phase.looks()) {
+    for step in plan.steps.iter().filter(|step| phases.contains(&step.phase) && step.phase.finds()) {
         let Some(action) = step.action(spec, known) else { continue };
         match observer.survey(&step.on, &spec.name, action).await {
             Ok(survey) => findings.extend(survey.findings.into_iter().map(|finding| on_host(finding, &step.on))),

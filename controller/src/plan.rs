@@ -82,6 +82,11 @@ impl Phase {
     pub fn looks(self) -> bool {
         matches!(self, Preflight | Gates)
     }
+
+    /// What its steps would find can be asked beforehand.
+    pub fn finds(self) -> bool {
+        self.looks() || self == Tune
+    }
 }
 
 /// Whether a step can be taken back. There is no default: it must be decided.

@@ -18,7 +18,8 @@ pub async fn plan(session: &Session, path: &Path, view: &mut dyn View) -> Result
     Ok(answer(text, json!({ "steps": plan.steps.len(), "blocks": blocks })))
 }
 
-/// `flytt check`: the findings alone, of both servers, of the routers, and of the machines by their last probe.
+/// `flytt check`: the findings alone, of both servers, of the routers, of the kernels' settings, and of the machines by their last
+/// probe.
 pub async fn check(session: &Session, path: &Path, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let plan = plan::move_over(&spec);

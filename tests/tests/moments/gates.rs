@@ -55,6 +55,13 @@ async fn a_disk_that_is_too_slow_is_refused_before_a_byte_is_moved_and_says_why(
     assert!(found(&check, "NO_PROBE").2.contains("flytt probe db-new"));
     assert_eq!((check.answer()["name"].as_str(), check.answer()["blocks"].as_u64()), (Some("warned"), Some(0)), "{check}");
 
+    // What the kernels lack is found beforehand as well; this stage's are not to be touched, and `check` touches nothing.
+    let text = fs::read_to_string(&file).unwrap().replace("kernel = \"off\"", "kernel = \"auto\"");
+    let tuned = scene.stage.home.join("tuned.toml");
+    durable::write(&tuned, text.as_bytes(), 0o600).unwrap();
+    let check = scene.flytt(&["check", tuned.to_str().unwrap()]).end().await;
+    assert!(["PATH_MEASURED", "PATH_NOT_MEASURED"].iter().any(|code| check.to_string().contains(code)), "{check}");
+
     let start = scene.flytt(&["start", &file]).end().await;
     assert_eq!((start.code, start.failures()), (Some(4), vec!["GATE_IOPS"]), "{start}\n{}", scene.logs());
     let (level, sentence, remedy) = found(&start, "GATE_IOPS");
