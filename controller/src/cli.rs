@@ -72,7 +72,12 @@ enum Command {
     /// Hold, fence, catch up, promote behind a gate, surrender, open, release.
     Cutover { migration: Migration },
     /// Carry on, or take everything back, after a controller has died.
-    Resume { migration: Migration },
+    Resume {
+        migration: Migration,
+        /// Go on although this gate does not hold, by its code; it goes on record. May be given several times.
+        #[arg(long, value_name = "CODE")]
+        accept: Vec<String>,
+    },
     /// Before the point of no return: undo everything.
     Rollback { migration: Migration },
     /// After the move: remove everything that flytt left on any host.
@@ -164,7 +169,10 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
         }
         Command::Status { migration } => verb::status(&session()?, migration.as_ref()).await,
         Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,
-        Command::Resume { migration } => verb::resume(&session()?, &migration, view).await,
+        Command::Resume { migration, accept } => {
+            let accepted = accept::parse(&accept)?;
+            verb::resume(&session()?, &migration, accepted, view).await
+        }
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
         Command::Finish { migration, revert_tuning } => {
             let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };

@@ -1,5 +1,9 @@
 //! The commands that bring a move to an end: resume, rollback, finish.
 
+use std::collections::BTreeSet;
+
+use flytt_proto::gate::Gate;
+
 use super::{
     cutover::{cut, way_back},
     start::seed,
@@ -7,7 +11,7 @@ use super::{
 };
 
 /// `flytt resume`: carries on, or takes everything back, as the journal and the agents say.
-pub async fn resume(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     let status = &drive.journal.status;
@@ -47,7 +51,7 @@ pub async fn resume(session: &Session, name: &Migration, view: &mut dyn View) ->
             json!({ "migration": name, "taken_back": true }),
         ));
     }
-    seed(&mut drive).await?;
+    seed(&mut drive, &accepted).await?;
     Ok(answer(format!("{name} follows: ready to cut over"), json!({ "migration": name, "ready": true })))
 }
 

@@ -65,21 +65,19 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
         }
         _ => {}
     }
-    drive.accept(&accepted).await?;
     drive.take_charge("start").await?;
-    seed(&mut drive).await?;
-    if let Some(note) = accept::unneeded(&accepted, &drive.journal.status.found) {
-        drive.view.show(Line::Warning(&note));
-    }
+    seed(&mut drive, &accepted).await?;
     Ok(answer(
         format!("{name} follows: ready to cut over\nnext:  flytt cutover {name}"),
         json!({ "migration": name, "ready": true }),
     ))
 }
 
-pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
+/// Everything up to "ready to cut over", with these gates accepted.
+pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
-    match drive.forward(Phase::Tune..=Phase::Replicate).await {
+    drive.accept(accepted).await?;
+    let seeded = match drive.forward(Phase::Tune..=Phase::Replicate).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
         // A copy that is whole is not thrown away because it cannot be followed at the moment.
@@ -91,5 +89,11 @@ pub(super) async fn seed(drive: &mut Drive<'_>) -> Result<(), Halt> {
             let left = drive.back(Phase::Tune..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
+    };
+    if seeded.is_ok()
+        && let Some(note) = accept::unneeded(accepted, &drive.journal.status.found)
+    {
+        drive.view.show(Line::Warning(&note));
     }
+    seeded
 }

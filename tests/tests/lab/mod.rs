@@ -154,7 +154,7 @@ impl Lab {
     }
 
     pub(crate) async fn resume(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::resume(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+        verb::resume(&self.session(fuse.clone()), &self.name, Default::default(), &mut Seen::default()).await
     }
 
     pub(crate) async fn rollback(&self, fuse: &Fuse) -> Result<Answer, Halt> {
