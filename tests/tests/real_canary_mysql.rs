@@ -1,5 +1,5 @@
-//! The canary on a real MariaDB server behind a real HAProxy: what is done to them is what it must report, and each way in which
-//! the data can be wrong is found. What is the same for every database is tested in `real_canary.rs`.
+//! The canary on real MariaDB and MySQL servers behind a real HAProxy: what is done to them is what it must report, and each way
+//! in which the data can be wrong is found. What is the same for every database is tested in `real_canary.rs`.
 #![allow(clippy::disallowed_methods, reason = "a test starts a server and writes throw-away files")]
 
 use std::{
@@ -23,7 +23,58 @@ const LEFT: &str = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEM
 /// Each letter of it means something to an option file.
 const PASSWORD: &str = "hunter2 # \\\\ secret";
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Vendor {
+    Mariadb,
+    Mysql,
+}
+
+impl Vendor {
+    fn server(self) -> &'static str {
+        match self {
+            Vendor::Mariadb => "/usr/sbin/mariadbd",
+            Vendor::Mysql => "/opt/flytt-mysql/usr/sbin/mysqld",
+        }
+    }
+
+    /// What makes an empty data directory, with an administrator who comes by the socket.
+    fn install(self) -> (&'static str, Vec<String>) {
+        match self {
+            Vendor::Mariadb => {
+                let options = ["--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"];
+                let account = format!("--auth-root-socket-user={}", user());
+                ("/usr/bin/mariadb-install-db", options.into_iter().map(str::to_owned).chain([account]).collect())
+            }
+            Vendor::Mysql => (self.server(), vec!["--initialize-insecure".into()]),
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Vendor::Mariadb => &["--innodb-log-file-size=16M"],
+            Vendor::Mysql => &["--innodb-redo-log-capacity=16M", "--mysqlx=0", "--secure-file-priv=NULL"],
+        }
+    }
+
+    /// The administrator's name.
+    fn root(self) -> String {
+        match self {
+            Vendor::Mariadb => user(),
+            Vendor::Mysql => "root".into(),
+        }
+    }
+
+    /// The account is locked (`ER_ACCOUNT_HAS_BEEN_LOCKED`).
+    fn locked(self) -> &'static str {
+        match self {
+            Vendor::Mariadb => "4151",
+            Vendor::Mysql => "3118",
+        }
+    }
+}
+
 struct Server {
+    vendor: Vendor,
     root: PathBuf,
     place: PathBuf,
     port: u16,
@@ -50,18 +101,12 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    fn new(place: &Path) -> Self {
-        let root = place.join("mariadb");
-        for part in ["tmp", "data"] {
-            fs::create_dir_all(root.join(part)).expect("made");
-        }
-        let server = Self { root, place: place.to_owned(), port: free_port(), process: None };
-        let install = server
-            .program("/usr/bin/mariadb-install-db")
-            .args(["--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"])
-            .arg(format!("--auth-root-socket-user={}", user()))
-            .output()
-            .expect("mariadb-install-db (mariadb-server-core)");
+    fn new(vendor: Vendor, place: &Path) -> Self {
+        let root = place.join("server");
+        fs::create_dir_all(root.join("tmp")).expect("made");
+        let server = Self { vendor, root, place: place.to_owned(), port: free_port(), process: None };
+        let (program, options) = vendor.install();
+        let install = server.program(program).args(options).output().expect(program);
         assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
         server
     }
@@ -79,16 +124,17 @@ impl Server {
     async fn start(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.root.join("log")).expect("a log");
         let process = self
-            .program("/usr/sbin/mariadbd")
+            .program(self.vendor.server())
             .arg(format!("--socket={}", self.root.join("s").display()))
             .arg(format!("--port={}", self.port))
             // An application's server as careless as it can be: no transaction ends by itself.
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--server-id=7", "--autocommit=0", "--completion-type=2"])
-            .args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=1"])
+            .args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=1"])
+            .args(self.vendor.options())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
-            .expect("mariadbd (mariadb-server-core)");
+            .expect(self.vendor.server());
         self.process = Some(process);
         for _ in 0..600 {
             if Conn::new(self.as_root()).await.is_ok() {
@@ -108,7 +154,7 @@ impl Server {
     }
 
     fn as_root(&self) -> OptsBuilder {
-        OptsBuilder::default().socket(Some(self.root.join("s").display().to_string())).user(Some(user()))
+        OptsBuilder::default().socket(Some(self.root.join("s").display().to_string())).user(Some(self.vendor.root()))
     }
 
     /// Runs statements as the administrator; gives the first value of the last.
@@ -126,6 +172,20 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Of the application.
+    async fn end_sessions(&self) {
+        let mut conn = Conn::new(self.as_root()).await.expect("the administrator logs in");
+        let sessions: Vec<u64> =
+            conn.query("SELECT id FROM information_schema.processlist WHERE user = 'app'").await.expect("listed");
+        for session in sessions {
+            // One that has ended is as good.
+            let _ = conn.query_drop(format!("KILL {session}")).await;
+        }
+        conn.disconnect().await.expect("said goodbye");
+    }
+}
+
 /// In the order in which its parts end.
 struct Scene {
     proxy: Proxy,
@@ -134,19 +194,14 @@ struct Scene {
     _base: tempfile::TempDir,
 }
 
-async fn scene() -> Scene {
+async fn scene(vendor: Vendor) -> Scene {
     let base = tempfile::Builder::new().prefix("canary").tempdir_in("/tmp").expect("a directory");
     fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).expect("mode");
     let place = Place::new(base.path()).expect("a place");
-    let mut server = Server::new(place.path());
+    let mut server = Server::new(vendor, place.path());
     server.start().await;
     server
-        .sql(&[
-            &format!("CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'"),
-            "GRANT ALL PRIVILEGES ON flytt_canary.* TO app@'%'",
-            "DELETE FROM mysql.global_priv WHERE User = ''",
-            "FLUSH PRIVILEGES",
-        ])
+        .sql(&[&format!("CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'"), "GRANT ALL PRIVILEGES ON flytt_canary.* TO app@'%'"])
         .await;
     let upstream = Upstream { port: server.port, status: None };
     let entrance = free_port();
@@ -199,9 +254,8 @@ async fn recovered(canary: &Canary) {
     panic!("nothing is acknowledged any more: {:?}", canary.pulse());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_power_cut_under_load_is_measured_and_loses_nothing_and_each_seeded_violation_is_found() {
-    let mut scene = scene().await;
+async fn power_cut_and_violations(vendor: Vendor) {
+    let mut scene = scene(vendor).await;
     let canary = scene.canary().await;
     recovered(&canary).await;
     scene.server.kill();
@@ -261,9 +315,8 @@ async fn a_power_cut_under_load_is_measured_and_loses_nothing_and_each_seeded_vi
     assert_eq!(scene.server.sql(&[LEFT]).await, "0");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_way_of_being_turned_away_is_counted_apart() {
-    let mut scene = scene().await;
+async fn turned_away(vendor: Vendor) {
+    let mut scene = scene(vendor).await;
 
     // Held: new connections and answers only wait. No failure, but a gap.
     let canary = scene.canary().await;
@@ -295,14 +348,15 @@ async fn each_way_of_being_turned_away_is_counted_apart() {
 
     // The account is locked and its sessions are ended: a fence.
     let canary = scene.canary().await;
-    scene.server.sql(&["ALTER USER app@'%' ACCOUNT LOCK", "KILL HARD USER app"]).await;
+    scene.server.sql(&["ALTER USER app@'%' ACCOUNT LOCK"]).await;
+    scene.server.end_sessions().await;
     pause(500).await;
     scene.server.sql(&["ALTER USER app@'%' ACCOUNT UNLOCK"]).await;
     recovered(&canary).await;
     let record = canary.stop().await;
     let connects = &record.report.connects;
     assert!(record.report.longest_gap.ms >= 400.0, "{:?}", record.report);
-    assert_eq!(connects.logins_refused.keys().collect::<Vec<_>>(), ["4151"], "{:?}", record.report);
+    assert_eq!(connects.logins_refused.keys().collect::<Vec<_>>(), [vendor.locked()], "{:?}", record.report);
     assert_eq!((connects.refused, connects.closed_in_login, record.report.sessions_cut), (0, 0, 4), "{:?}", record.report);
     assert!(scene.verify(&record).await.is_clean());
 
@@ -334,21 +388,56 @@ async fn each_way_of_being_turned_away_is_counted_apart() {
     assert!(scene.verify(&record).await.is_clean());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_may_not_log_in_or_make_a_schema_is_refused_at_the_start() {
-    let scene = scene().await;
+async fn refused_at_the_start(vendor: Vendor) {
+    let scene = scene(vendor).await;
     let failure = Canary::start(scene.entrance_as("guessed"), Options::default()).await.expect_err("wrong password");
     assert_eq!(failure.code, "CANARY_DENIED");
     assert!(!format!("{failure:?}").contains("guessed"));
 
-    // A database can be made, but no table of ours in it: nothing stays behind.
-    scene.server.sql(&["SET GLOBAL sql_mode = ''", "SET GLOBAL enforce_storage_engine = Aria"]).await;
-    let failure = Canary::start(scene.entrance(), Options::default()).await.expect_err("no transactions");
-    assert_eq!(failure.code, "CANARY_DENIED", "{failure}");
-    assert_eq!(scene.server.sql(&[LEFT]).await, "0");
+    // MySQL has no such variable.
+    if vendor == Vendor::Mariadb {
+        // A database can be made, but no table of ours in it: nothing stays behind.
+        scene.server.sql(&["SET GLOBAL sql_mode = ''", "SET GLOBAL enforce_storage_engine = Aria"]).await;
+        let failure = Canary::start(scene.entrance(), Options::default()).await.expect_err("no transactions");
+        assert_eq!(failure.code, "CANARY_DENIED", "{failure}");
+        assert_eq!(scene.server.sql(&[LEFT]).await, "0");
+    }
 
     scene.server.sql(&["REVOKE ALL PRIVILEGES ON flytt_canary.* FROM app@'%'", "GRANT DROP ON flytt_canary.* TO app@'%'"]).await;
     let failure = Canary::start(scene.entrance(), Options::default()).await.expect_err("no right to make a schema");
     assert_eq!(failure.code, "CANARY_DENIED", "{failure}");
     assert!(failure.remedy.contains("flytt_canary.*"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_mariadb_a_power_cut_under_load_is_measured_and_loses_nothing_and_each_seeded_violation_is_found() {
+    power_cut_and_violations(Vendor::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+async fn on_mysql_a_power_cut_under_load_is_measured_and_loses_nothing_and_each_seeded_violation_is_found() {
+    power_cut_and_violations(Vendor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_mariadb_each_way_of_being_turned_away_is_counted_apart() {
+    turned_away(Vendor::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+async fn on_mysql_each_way_of_being_turned_away_is_counted_apart() {
+    turned_away(Vendor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_mariadb_an_account_that_may_not_log_in_or_make_a_schema_is_refused_at_the_start() {
+    refused_at_the_start(Vendor::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+async fn on_mysql_an_account_that_may_not_log_in_or_make_a_schema_is_refused_at_the_start() {
+    refused_at_the_start(Vendor::Mysql).await;
 }
