@@ -134,7 +134,7 @@ impl Server {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
-            .expect(self.vendor.server());
+            .expect("the server (mariadb-server-core, packaging/mysql.sh)");
         self.process = Some(process);
         for _ in 0..600 {
             if Conn::new(self.as_root()).await.is_ok() {

@@ -36,9 +36,9 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum Login {
-    // A libpq configuration is large.
+    // Either driver's settings are large.
     Postgres(Box<postgres::Login>),
-    Mysql(mysql::Login),
+    Mysql(Box<mysql::Login>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Connection {
             }
             Protocol::Mysql => {
                 let (login, place) = mysql::Login::parse(text)?;
-                (Login::Mysql(login), place)
+                (Login::Mysql(Box::new(login)), place)
             }
         };
         Ok(Self { login, place })
