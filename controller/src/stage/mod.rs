@@ -31,7 +31,7 @@ pub use self::{
     server::Server,
     supervised::Supervised,
 };
-use crate::canary::Connection;
+use crate::canary::{Connection, Protocol};
 
 /// Names that the migration, the agents and the proxy share.
 pub const SOURCE: &str = "db-old";
@@ -149,7 +149,7 @@ impl Stage {
     /// # Errors
     /// When the file is gone or was made readable for others.
     pub fn connection(&self) -> Result<Connection, Failure> {
-        Connection::from_file(&self.conninfo)
+        Connection::from_file(Protocol::Postgres, &self.conninfo)
     }
 
     /// Takes all down without holding up the tasks of this runtime, as a plain drop would for a second or two.
