@@ -49,14 +49,21 @@ impl Engine {
         }
         if let Some(place) = seed.place_of("checkpoint") {
             let sentence = format!("`checkpoint` means nothing to {}", self.title());
-            reader.push(MistakeCode::SpecConflict, place, sentence, "remove the key: only PostgreSQL's base backup begins with one");
+            reader.push(
+                MistakeCode::SpecConflict,
+                place,
+                sentence,
+                "remove the key: only PostgreSQL's base backup begins with one",
+            );
         }
     }
 
     /// Whether a system could be one of this engine's.
     pub(super) fn audit_system(self, reader: &mut Reader, system: &Placed<SystemId>) {
         let (fits, hint) = match (self, system.get_ref()) {
-            (Self::Postgres, SystemId::Number(_)) | (Self::Mariadb, SystemId::Number(_)) | (Self::Mysql, SystemId::Uuid(_)) => return,
+            (Self::Postgres, SystemId::Number(_)) | (Self::Mariadb, SystemId::Number(_)) | (Self::Mysql, SystemId::Uuid(_)) => {
+                return;
+            }
             (Self::Postgres, SystemId::Uuid(_)) => ("a whole number", "write what `pg_controldata` prints"),
             (Self::Mariadb, SystemId::Uuid(_)) => ("a whole number", "write the one that `flytt check` names"),
             (Self::Mysql, SystemId::Number(_)) => ("a UUID", "write the `server-uuid` of its auto.cnf"),

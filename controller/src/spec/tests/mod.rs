@@ -207,7 +207,9 @@ fn what_means_nothing_to_an_engine_is_a_mistake_and_its_default_is_none() {
         assert_eq!(of(name, "\ntransport = \"direct\""), wrong, "{name}");
         assert_eq!(of(name, "\n[seed]\ncheckpoint = \"fast\""), wrong, "{name}");
         assert_eq!(of(name, "\ntransport = \"tunnel\"\n[seed]\nmax_rate = \"none\""), [""; 0], "{name}");
-        let text = |replace: &str| SHORT.replace("postgres", name).replace("host = \"db-new\"", &format!("host = \"db-new\"\n{replace}"));
+        let text = |replace: &str| {
+            SHORT.replace("postgres", name).replace("host = \"db-new\"", &format!("host = \"db-new\"\n{replace}"))
+        };
         let (by_uuid, by_number) = (parse(&text(uuid)), parse(&text(number)));
         let (good, bad) = if engine == Engine::Mysql { (by_uuid, by_number) } else { (by_number, by_uuid) };
         assert_eq!(bad.expect_err(name).iter().map(|mistake| mistake.code).collect::<Vec<_>>(), [MistakeCode::SpecConflict]);
