@@ -21,7 +21,7 @@ pub struct Witness(Option<Canary>);
 impl Witness {
     pub async fn call(spec: &Spec) -> Result<Self, Failure> {
         let Some(canary) = &spec.canary else { return Ok(Self(None)) };
-        let connection = Connection::from_file(&canary.connection)?;
+        let connection = Connection::from_file(spec.engine.protocol(), &canary.connection)?;
         let options = Options { clients: canary.clients, ..Options::default() };
         Ok(Self(Some(Canary::start(connection, options).await?)))
     }

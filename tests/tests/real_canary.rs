@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, time::Duration};
 
 use flytt::{
-    canary::{self, Canary, Connection, History, Options, Outcome, Record, Row, Verification},
+    canary::{self, Canary, Connection, History, Options, Outcome, Protocol, Record, Row, Verification},
     stage::{self, Stage},
 };
 
@@ -204,7 +204,7 @@ async fn an_account_that_may_not_log_in_or_make_a_schema_is_refused_at_the_start
         let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).open(&path);
         file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())).expect("written");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode");
-        Connection::from_file(&path)
+        Connection::from_file(Protocol::Postgres, &path)
     };
     let address = scene.stage.proxy.entrance();
     let way = format!("host={} port={} dbname=app", address.ip(), address.port());

@@ -1,5 +1,5 @@
-//! The application's way in: read from a file that only its owner can read, dialled step by step so that each way of being
-//! turned away has a name. The password stays inside; nothing here prints it.
+//! The application's way in: read from a file that only its owner can read, dialled so that each way of being turned away has a
+//! name. The password stays inside; nothing here prints it. How a database is spoken to is the session's business.
 
 use std::{
     fmt,
@@ -11,30 +11,38 @@ use std::{
 
 use flytt_proto::failure::Failure;
 use nix::{fcntl::OFlag, unistd::geteuid};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    task::JoinHandle,
-};
-use tokio_postgres::{
-    Client, Config, Error, NoTls,
-    config::{Host, SslMode},
-};
+
+use super::{mysql, postgres, session::Session};
 
 /// A router that holds a connection lets it wait; only after this time it counts as failed.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// More is no conninfo.
+/// More is no connection file.
 const LONGEST_FILE: u64 = 16 * 1024;
+
+/// What the servers behind the entrance speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+}
 
 /// Where to connect to, and as whom.
 #[derive(Clone)]
 pub struct Connection {
-    config: Config,
+    login: Login,
     place: Place,
 }
 
 #[derive(Clone)]
-enum Place {
+enum Login {
+    // A libpq configuration is large.
+    Postgres(Box<postgres::Login>),
+    Mysql(mysql::Login),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
     Tcp(String, u16),
     Socket(PathBuf),
 }
@@ -46,50 +54,30 @@ pub(super) enum Refusal {
     Network(io::Error),
     /// The connection was accepted and closed again before the login was answered.
     Closed,
-    /// The server answered with an error; SQLSTATE and message.
+    /// The server answered with an error; its code (SQLSTATE, or MySQL's error number) and message.
     Server(String, String),
     /// No answer in time.
     TimedOut,
 }
 
-/// One session, which ends with this value.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) client: Client,
-    driver: Driver,
-}
-
-/// The task that speaks to the server. It would outlive its client where the other end is silent.
-#[derive(Debug)]
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Session {
-    /// Says goodbye to the server before it ends.
-    pub(super) async fn close(self) {
-        let Session { client, mut driver } = self;
-        drop(client);
-        let _ = tokio::time::timeout(Duration::from_secs(1), &mut driver.0).await;
-    }
+/// What is wrong with a connection file says nothing of its text, because any part of it may belong to the password.
+pub(super) fn invalid(sentence: &str, remedy: &str) -> Failure {
+    Failure::refused("CONNINFO_INVALID", sentence, remedy)
 }
 
 impl Connection {
-    /// Reads a libpq connection string (`host=… port=… user=… password=… dbname=…`) from a file.
+    /// Reads the way in from a file: for PostgreSQL a libpq connection string (`host=… port=… user=… password=… dbname=…`), for
+    /// MySQL and MariaDB an option file with a group `[client]` (`host`, `port` or `socket`, `user`, `password`).
     ///
     /// # Errors
     /// `CONNINFO_EXPOSED` when the file is not the operator's own or others can read it, `CONNINFO_UNREADABLE` and
     /// `CONNINFO_INVALID` otherwise.
-    pub fn from_file(path: &Path) -> Result<Self, Failure> {
+    pub fn from_file(protocol: Protocol, path: &Path) -> Result<Self, Failure> {
         let unreadable = |error: io::Error| {
             Failure::refused(
                 "CONNINFO_UNREADABLE",
                 format!("the connection file {} cannot be read: {error}", path.display()),
-                "name a file of mode 0600 that holds a libpq connection string",
+                "name a file of mode 0600 that holds a connection string (PostgreSQL) or an option file (MySQL, MariaDB)",
             )
         };
         // O_NONBLOCK: a fifo in its place must not hang us.
@@ -112,51 +100,27 @@ impl Connection {
         }
         let mut text = String::new();
         file.take(LONGEST_FILE).read_to_string(&mut text).map_err(unreadable)?;
-        Self::parse(text.trim())
+        Self::parse(protocol, text.trim())
     }
 
-    /// The error says nothing of the text, because any part of it may belong to the password.
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let invalid = |sentence: &str, remedy: &str| Err(Failure::refused("CONNINFO_INVALID", sentence, remedy));
-        let Ok(mut config) = text.parse::<Config>() else {
-            return invalid(
-                "the connection file holds no connection string that the canary understands",
-                "write `host=… port=… user=… password=… dbname=…` or a postgres:// address into it",
-            );
-        };
-        if config.get_ssl_mode() == SslMode::Require {
-            return invalid(
-                "the connection file asks for TLS, which the canary does not speak",
-                "name an entrance that allows `sslmode=prefer`",
-            );
-        }
-        if config.get_user().is_none() {
-            return invalid("the connection file names no user", "add `user=…`");
-        }
-        let port = match config.get_ports() {
-            [] => 5432,
-            [port] => *port,
-            [..] => {
-                return invalid("the connection file names several servers", "name the one entrance that the application uses");
+    fn parse(protocol: Protocol, text: &str) -> Result<Self, Failure> {
+        let (login, place) = match protocol {
+            Protocol::Postgres => {
+                let (login, place) = postgres::Login::parse(text)?;
+                (Login::Postgres(Box::new(login)), place)
+            }
+            Protocol::Mysql => {
+                let (login, place) = mysql::Login::parse(text)?;
+                (Login::Mysql(login), place)
             }
         };
-        let place = match (config.get_hosts(), config.get_hostaddrs()) {
-            (_, [address]) => Place::Tcp(address.to_string(), port),
-            ([Host::Tcp(name)], []) => Place::Tcp(name.clone(), port),
-            ([Host::Unix(directory)], []) => Place::Socket(directory.join(format!(".s.PGSQL.{port}"))),
-            ([], []) => return invalid("the connection file names no host", "add `host=…`"),
-            _ => return invalid("the connection file names several servers", "name the one entrance that the application uses"),
-        };
-        if config.get_application_name().is_none() {
-            config.application_name("flytt canary");
-        }
-        Ok(Self { config, place })
+        Ok(Self { login, place })
     }
 
     /// The same account on another server: what the router leads to, asked directly.
     #[must_use]
     pub fn at(&self, host: &str, port: u16) -> Self {
-        Self { config: self.config.clone(), place: Place::Tcp(host.to_owned(), port) }
+        Self { login: self.login.clone(), place: Place::Tcp(host.to_owned(), port) }
     }
 
     /// Logs in and out again.
@@ -169,42 +133,25 @@ impl Connection {
     }
 
     pub(super) async fn open(&self) -> Result<Session, Refusal> {
-        tokio::time::timeout(CONNECT_LIMIT, self.dial()).await.unwrap_or(Err(Refusal::TimedOut))
-    }
-
-    async fn dial(&self) -> Result<Session, Refusal> {
-        match &self.place {
-            Place::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(Refusal::Network)?;
-                stream.set_nodelay(true).map_err(Refusal::Network)?;
-                self.log_in(stream).await
+        let dial = async {
+            match &self.login {
+                Login::Postgres(login) => login.dial(&self.place).await.map(Session::Postgres),
+                Login::Mysql(login) => login.dial(&self.place).await.map(Session::Mysql),
             }
-            Place::Socket(path) => self.log_in(UnixStream::connect(path).await.map_err(Refusal::Network)?).await,
-        }
+        };
+        tokio::time::timeout(CONNECT_LIMIT, dial).await.unwrap_or(Err(Refusal::TimedOut))
     }
 
-    async fn log_in<S>(&self, stream: S) -> Result<Session, Refusal>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (client, connection) = self.config.connect_raw(stream, NoTls).await.map_err(|error| Refusal::of_login(&error))?;
-        // Its end is seen by the client as a closed session; why it ended is in the answer to the write, if there was one.
-        let driver = tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Ok(Session { client, driver: Driver(driver) })
+    /// What the account needs, for whoever it was refused.
+    pub(super) fn remedy(&self) -> &'static str {
+        match &self.login {
+            Login::Postgres(_) => "grant the account in the connection file CREATE on its database",
+            Login::Mysql(_) => "grant the account in the connection file ALL PRIVILEGES on flytt_canary.*",
+        }
     }
 }
 
 impl Refusal {
-    fn of_login(error: &Error) -> Self {
-        if let Some(answer) = error.as_db_error() {
-            return Refusal::Server(answer.code().code().to_owned(), answer.message().to_owned());
-        }
-        let broken = std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
-        if error.is_closed() || broken { Refusal::Closed } else { Refusal::Server("client".into(), error.to_string()) }
-    }
-
     /// For the one who is not a writer and cannot try again.
     pub(super) fn into_failure(self, connection: &Connection) -> Failure {
         let unreachable = |why: &dyn fmt::Display| {
@@ -261,20 +208,20 @@ mod tests {
     fn a_file_that_others_can_read_is_refused() {
         for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
             let exposed = file(GOOD, mode);
-            let failure = Connection::from_file(exposed.path()).expect_err("exposed");
+            let failure = Connection::from_file(Protocol::Postgres, exposed.path()).expect_err("exposed");
             assert_eq!(failure.code, "CONNINFO_EXPOSED", "{mode:o}");
         }
         let own = file(GOOD, 0o600);
-        assert_eq!(Connection::from_file(own.path()).expect("private").to_string(), "127.0.0.1:6432");
+        assert_eq!(Connection::from_file(Protocol::Postgres, own.path()).expect("private").to_string(), "127.0.0.1:6432");
         let link = tempfile::tempdir().expect("a directory");
         let link_path = link.path().join("link");
         std::os::unix::fs::symlink(own.path(), &link_path).expect("link");
-        assert_eq!(Connection::from_file(&link_path).expect_err("a link").code, "CONNINFO_UNREADABLE");
+        assert_eq!(Connection::from_file(Protocol::Postgres, &link_path).expect_err("a link").code, "CONNINFO_UNREADABLE");
     }
 
     #[test]
     fn no_text_shows_the_password() {
-        let connection = Connection::parse(GOOD).expect("valid");
+        let connection = Connection::parse(Protocol::Postgres, GOOD).expect("valid");
         assert!(!format!("{connection} {connection:?} {:?}", connection.at("x", 1)).contains("hunter2"));
         for bad in [
             "host=127.0.0.1 user=app password=hunter2 secret dbname=app",
@@ -282,7 +229,7 @@ mod tests {
             "host=h user=app password=x port=hunter2",
             "hunter2",
         ] {
-            let failure = Connection::parse(bad).expect_err(bad);
+            let failure = Connection::parse(Protocol::Postgres, bad).expect_err(bad);
             assert!(!format!("{failure} {failure:?}").contains("hunter2"), "{failure:?}");
         }
     }
@@ -291,9 +238,9 @@ mod tests {
     fn only_one_plain_entrance_is_accepted() {
         for bad in ["", "host=a,b user=app", "host=a", "user=app", "host=a user=app sslmode=require", "host=a port=1,2 user=app"]
         {
-            assert_eq!(Connection::parse(bad).expect_err(bad).code, "CONNINFO_INVALID");
+            assert_eq!(Connection::parse(Protocol::Postgres, bad).expect_err(bad).code, "CONNINFO_INVALID");
         }
-        let socket = Connection::parse("host=/run/pg port=5433 user=app").expect("a socket");
+        let socket = Connection::parse(Protocol::Postgres, "host=/run/pg port=5433 user=app").expect("a socket");
         assert_eq!(socket.to_string(), "/run/pg/.s.PGSQL.5433");
     }
 }

@@ -5,7 +5,11 @@
 
 mod connection;
 mod ledger;
+mod mysql;
+mod option_file;
+mod postgres;
 mod report;
+mod session;
 mod verify;
 mod writer;
 
@@ -16,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    connection::Connection,
+    connection::{Connection, Protocol},
     ledger::{History, Outcome, Write},
     report::{Connects, Gap, Latency, Report, ServerShare},
     verify::{Row, Verification},

@@ -40,7 +40,7 @@ pub struct Report {
     /// Writes that got no answer within ten seconds.
     pub unanswered: u64,
     pub connects: Connects,
-    /// Statements the server answered with an error, by SQLSTATE.
+    /// Statements the server answered with an error, by SQLSTATE or MySQL's error number.
     pub statements_refused: BTreeMap<String, u64>,
     /// Who acknowledged, in the order of the first answer.
     pub servers: Vec<ServerShare>,
@@ -75,7 +75,7 @@ pub struct Connects {
     pub refused: u64,
     /// Accepted, and closed before the login was answered.
     pub closed_in_login: u64,
-    /// The login was answered with an error, by SQLSTATE.
+    /// The login was answered with an error, by SQLSTATE or MySQL's error number.
     pub logins_refused: BTreeMap<String, u64>,
     /// No answer within ten seconds.
     pub timed_out: u64,

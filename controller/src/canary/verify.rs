@@ -1,29 +1,17 @@
-//! The canary's table, and the comparison of what stands in it with what the ledger says. The comparison is a pure function,
-//! so that seeded violations can prove that it finds them.
+//! The comparison of what stands in the canary's table with what the ledger says. It is a pure function, so that seeded
+//! violations can prove that it finds them.
 
 use std::{collections::HashMap, fmt};
 
 use flytt_proto::failure::{Effect, Failure};
-use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Error;
 
 use super::{
     connection::Connection,
     ledger::{History, Outcome},
+    mysql, postgres,
+    session::{Fault, Session},
 };
-
-/// Each row says which server took it: address and port, as that server itself sees them.
-pub(super) const INSERT: &str = "INSERT INTO flytt_canary.written (writer, seq, server) VALUES ($1, $2, \
-     coalesce(host(inet_server_addr()), 'socket') || ':' || current_setting('port')) RETURNING server";
-
-const MAKE: &str = "CREATE SCHEMA flytt_canary; \
-     CREATE TABLE flytt_canary.written (writer integer, seq bigint, server text NOT NULL, PRIMARY KEY (writer, seq))";
-/// No CASCADE: what somebody else put there is not ours to remove.
-const DROP: &str = "DROP TABLE IF EXISTS flytt_canary.written; DROP SCHEMA IF EXISTS flytt_canary";
-const WHO: &str = "SELECT coalesce(host(inet_server_addr()), 'socket') || ':' || current_setting('port')";
-/// From the table itself: a damaged index must not hide a row, nor a second copy of it.
-const FROM_THE_TABLE: &str = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off";
 
 /// A row's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,54 +111,45 @@ pub(super) fn compare(history: &History, server: String, found: impl IntoIterato
     result
 }
 
-fn refused(what: &str, connection: &Connection, error: &Error) -> Failure {
-    let (code, why) = match error.as_db_error() {
-        Some(answer) => (answer.code().code(), answer.message().escape_debug().to_string()),
-        None => ("", std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)),
+fn refused(what: &str, connection: &Connection, fault: Fault) -> Failure {
+    let (code, why, effect) = match fault {
+        Fault::Refused { code, why } => (code, why, Effect::None),
+        Fault::Broken(why) => (String::new(), why, Effect::Unknown),
     };
-    if code == "42P06" {
+    if [postgres::EXISTS, mysql::EXISTS].contains(&code.as_str()) {
         return Failure::refused(
             "CANARY_EXISTS",
             format!("the schema flytt_canary is already there at {connection}"),
             "let the other canary end; where one died, drop the schema flytt_canary",
         );
     }
-    let effect = if code.is_empty() { Effect::Unknown } else { Effect::None };
-    Failure::refused(
-        "CANARY_DENIED",
-        format!("the canary cannot {what} at {connection}: {why}"),
-        "grant the account in the connection file CREATE on its database",
-    )
-    .with_effect(effect)
+    let sentence = format!("the canary cannot {what} at {connection}: {}", why.escape_debug());
+    Failure::refused("CANARY_DENIED", sentence, connection.remedy()).with_effect(effect)
 }
 
-async fn run(connection: &Connection, what: &str, sql: &str) -> Result<(), Failure> {
-    let session = connection.open().await.map_err(|refusal| refusal.into_failure(connection))?;
-    let done = session.client.batch_execute(sql).await.map_err(|error| refused(what, connection, &error));
+/// In a session of its own.
+async fn with<T>(
+    connection: &Connection,
+    what: &str,
+    work: impl AsyncFnOnce(&mut Session) -> Result<T, Fault>,
+) -> Result<T, Failure> {
+    let mut session = connection.open().await.map_err(|refusal| refusal.into_failure(connection))?;
+    let done = work(&mut session).await.map_err(|fault| refused(what, connection, fault));
     session.close().await;
     done
 }
 
 pub(super) async fn make_schema(connection: &Connection) -> Result<(), Failure> {
-    run(connection, "make its schema", MAKE).await
+    with(connection, "make its schema", Session::make).await
 }
 
 pub(super) async fn drop_schema(connection: &Connection) -> Result<(), Failure> {
-    run(connection, "remove its schema", DROP).await
+    with(connection, "remove its schema", Session::remove).await
 }
 
 pub(super) async fn verify(history: &History, on: &Connection) -> Result<Verification, Failure> {
-    let session = on.open().await.map_err(|refusal| refusal.into_failure(on))?;
-    let read = async {
-        session.client.batch_execute(FROM_THE_TABLE).await?;
-        let server: String = session.client.query_one(WHO, &[]).await?.try_get(0)?;
-        let no_values: [&str; 0] = [];
-        let rows = session.client.query_raw("SELECT writer, seq FROM flytt_canary.written", no_values).await?;
-        let keys: Vec<(i32, i64)> = rows.and_then(async |row| Ok((row.try_get(0)?, row.try_get(1)?))).try_collect().await?;
-        Ok((server, keys))
-    };
-    let (server, keys) = read.await.map_err(|error| refused("read its rows", on, &error))?;
-    session.close().await;
+    let read = async |session: &mut Session| Ok((session.server().await?, session.keys().await?));
+    let (server, keys) = with(on, "read its rows", read).await?;
     Ok(compare(history, server, keys))
 }
 

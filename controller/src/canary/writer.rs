@@ -8,17 +8,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::{
-    Client, Error, Row,
-    error::Severity,
-    types::{ToSql, Type},
-};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::{Connection, Refusal, Session},
+    connection::{Connection, Refusal},
     ledger::Ledger,
-    verify::INSERT,
+    session::{Fault, Session},
 };
 
 /// Pause of a client before it connects again: short, and not a busy loop.
@@ -40,7 +35,7 @@ pub(super) struct Counts {
     pub(super) network: u64,
     pub(super) closed: u64,
     pub(super) timed_out: u64,
-    /// By SQLSTATE: logins, and statements.
+    /// By SQLSTATE or error number: logins, and statements.
     pub(super) logins: BTreeMap<String, u64>,
     pub(super) statements: BTreeMap<String, u64>,
 }
@@ -78,7 +73,7 @@ enum End {
     Cut,
     /// No answer in time.
     Unanswered,
-    /// The server refused a statement, with this SQLSTATE.
+    /// The server refused a statement, with this code.
     Refused(String),
 }
 
@@ -99,8 +94,8 @@ impl Writer {
         }
     }
 
-    async fn use_up(&self, session: Session, count: &mut u64) {
-        match self.write_until_the_end(&session.client, count).await {
+    async fn use_up(&self, mut session: Session, count: &mut u64) {
+        match self.write_until_the_end(&mut session, count).await {
             End::Stopped => session.close().await,
             End::Cut => self.tally.counts().cut += 1,
             End::Unanswered => self.tally.counts().unanswered += 1,
@@ -109,13 +104,13 @@ impl Writer {
     }
 
     /// `count` goes on over sessions, so that short ones see pairs as well.
-    async fn write_until_the_end(&self, client: &Client, count: &mut u64) -> End {
+    async fn write_until_the_end(&self, session: &mut Session, count: &mut u64) -> End {
         loop {
             if self.stop.is_cancelled() {
                 return End::Stopped;
             }
             // A session that ended while idle cost no write.
-            if client.is_closed() {
+            if session.is_closed() {
                 return End::Cut;
             }
             *count += 1;
@@ -125,21 +120,24 @@ impl Writer {
             let answer = {
                 let write = async {
                     if rows == 1 {
-                        insert(client, self.id, seq).await
+                        session.insert(self.id, seq).await
                     } else {
-                        insert_pair(client, self.id, seq, &mut commit_sent).await
+                        insert_pair(session, self.id, seq, &mut commit_sent).await
                     }
                 };
                 tokio::time::timeout(ANSWER_LIMIT, write).await
             };
             match answer {
                 Ok(Ok(server)) => self.ledger.acknowledge(self.id, &server),
-                Ok(Err(error)) => {
-                    let code = refusal_of_statement(&error);
-                    if code.is_some() || !commit_sent {
+                Ok(Err(Fault::Refused { code, .. })) => {
+                    self.ledger.refuse(self.id);
+                    return End::Refused(code);
+                }
+                Ok(Err(Fault::Broken(_))) => {
+                    if !commit_sent {
                         self.ledger.refuse(self.id);
                     }
-                    return code.map_or(End::Cut, End::Refused);
+                    return End::Cut;
                 }
                 Err(_) => {
                     if !commit_sent {
@@ -153,31 +151,11 @@ impl Writer {
     }
 }
 
-/// The SQLSTATE of an answer that leaves the session alive, so that nothing was committed. A FATAL one says nothing about the
-/// write: a server that shuts down may send it after the commit. Nor does class 08, which a pooler sends for a lost server.
-fn refusal_of_statement(error: &Error) -> Option<String> {
-    let answer = error.as_db_error()?;
-    let code = answer.code().code();
-    (answer.parsed_severity() == Some(Severity::Error) && !code.starts_with("08")).then(|| code.to_owned())
-}
-
-/// Returns when the server says that it is ready for the next statement, which is after the commit.
-async fn insert(client: &Client, writer: u16, seq: i64) -> Result<String, Error> {
-    let writer = i32::from(writer);
-    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&writer, Type::INT4), (&seq, Type::INT8)];
-    let rows = client.query_typed(INSERT, &values).await?;
-    rows.first().map_or(Ok(String::new()), server_of)
-}
-
-async fn insert_pair(client: &Client, writer: u16, seq: i64, commit_sent: &mut bool) -> Result<String, Error> {
-    client.batch_execute("BEGIN").await?;
-    insert(client, writer, seq).await?;
-    let server = insert(client, writer, seq + 1).await?;
+async fn insert_pair(session: &mut Session, writer: u16, seq: i64, commit_sent: &mut bool) -> Result<String, Fault> {
+    session.begin().await?;
+    session.insert(writer, seq).await?;
+    let server = session.insert(writer, seq + 1).await?;
     *commit_sent = true;
-    client.batch_execute("COMMIT").await?;
+    session.commit().await?;
     Ok(server)
-}
-
-fn server_of(row: &Row) -> Result<String, Error> {
-    row.try_get(0)
 }

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::canary::Protocol;
+
 use super::{
     MistakeCode, SystemId,
     read::{Placed, Reader, Section},
@@ -35,6 +37,14 @@ impl Engine {
             Self::Postgres => "PostgreSQL",
             Self::Mariadb => "MariaDB",
             Self::Mysql => "MySQL",
+        }
+    }
+
+    /// How its clients speak to it.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Postgres => Protocol::Postgres,
+            Self::Mariadb | Self::Mysql => Protocol::Mysql,
         }
     }
 

@@ -162,7 +162,7 @@ impl Stage {
     /// # Errors
     /// When the file is gone or was made readable for others.
     pub fn connection(&self) -> Result<Connection, Failure> {
-        Connection::from_file(&self.conninfo)
+        Connection::from_file(self.engine.protocol(), &self.conninfo)
     }
 
     /// Takes all down without holding up the tasks of this runtime, as a plain drop would for a second or two.
