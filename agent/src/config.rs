@@ -166,6 +166,12 @@ fn haproxy() -> PathBuf {
 }
 
 impl Config {
+    /// Of the server that this host serves, whichever it is; `None` on a router's host.
+    pub fn data_directory(&self) -> Option<&Path> {
+        let postgres = self.postgres.as_ref().map(|postgres| &*postgres.data_directory);
+        postgres.or_else(|| self.mariadb.as_ref().map(|mariadb| &*mariadb.data_directory))
+    }
+
     /// Reads `agent.toml`. The error names the line.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         use anyhow::Context as _;

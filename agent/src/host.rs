@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -63,7 +63,7 @@ impl Host {
     pub async fn open(config: Config, credentials: Arc<Credentials>, hands: Hands) -> Result<Arc<Self>, Failure> {
         let name = credentials.identity().host.clone();
         let ledger = Ledger::open(&config.state.join("ledger.db"), hands.fuse.clone())?;
-        let data = config.postgres.as_ref().map(|postgres| postgres.data_directory.clone());
+        let data = config.data_directory().map(Path::to_owned);
         let samples = Samples::start(&config.state, data)?;
         let host = Arc::new(Self {
             name,

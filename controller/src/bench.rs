@@ -17,6 +17,7 @@ use crate::{
     demo,
     halt::Halt,
     session::Session,
+    spec::Engine,
     stage::{self, Stage},
     verb::{self, Answer},
     view::{Line, View},
@@ -24,6 +25,9 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// What is moved. Copies are compared with plain ones for PostgreSQL alone.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
     /// Whole moves under load.
     #[arg(long, default_value_t = 20)]
     cutovers: usize,
@@ -64,6 +68,8 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     if let Some(Only::Probe(options)) = options.only {
         return probe::run(options, &stop, view).await;
     }
+    // Only PostgreSQL's copies have a peer here.
+    let options = if options.engine == Engine::Postgres { options } else { Options { seeds: 0, ..options } };
     let mut lines = Vec::new();
     if options.cutovers > 0 {
         lines.push(cutovers(&options, &stop).await?);
@@ -71,7 +77,13 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     if options.seeds > 0 || options.rest > 0 || options.samples > 0 {
         // What took minutes is not kept back until the rest is there, or fails.
         lines.drain(..).for_each(|line| show(&line, view));
-        let scene = demo::Options { writers: 1, data_mib: options.seed_mib, seconds: 1, base: options.base.clone() };
+        let scene = demo::Options {
+            engine: options.engine,
+            writers: 1,
+            data_mib: options.seed_mib,
+            seconds: 1,
+            base: options.base.clone(),
+        };
         let stage = demo::unless_stopped(&stop, demo::set(&scene)).await??;
         let measured = demo::unless_stopped(&stop, at_leisure(&options, &stage, &stop)).await;
         stage.tear_down().await;
@@ -103,7 +115,7 @@ async fn at_leisure(options: &Options, stage: &Stage, stop: &CancellationToken) 
 }
 
 async fn cutovers(options: &Options, stop: &CancellationToken) -> Result<Value, Halt> {
-    let scene = demo::Options { writers: 8, data_mib: 50, seconds: 2, base: options.base.clone() };
+    let scene = demo::Options { engine: options.engine, writers: 8, data_mib: 50, seconds: 2, base: options.base.clone() };
     let mut runs = Vec::new();
     for _ in 0..options.cutovers {
         runs.push(Box::pin(demo::run(scene.clone(), stop.clone(), &mut Silent)).await?.value);
@@ -116,7 +128,7 @@ async fn cutovers(options: &Options, stop: &CancellationToken) -> Result<Value, 
     });
     let steps: serde_json::Map<String, Value> = steps.collect();
     Ok(json!({
-        "bench": "cutover/postgres/longest-gap", "ours": median(all("longest_gap_ms")), "peer": null, "ratio": null,
+        "bench": format!("cutover/{}/longest-gap", options.engine.name()), "ours": median(all("longest_gap_ms")), "peer": null, "ratio": null,
         "unit": "ms", "runs": runs.len(), "worst": all("longest_gap_ms").into_iter().fold(0.0, f64::max),
         "writers": scene.writers, "writes_acknowledged": sum("writes_acknowledged"), "writes_lost": sum("writes_lost"),
         "connections_refused": sum("connections_refused"), "sessions_cut": sum("sessions_cut"), "cutover_ms": steps,

@@ -21,6 +21,7 @@ use crate::{
     journal::StepState,
     plan::{self, Phase},
     session::Session,
+    spec::Engine,
     stage::{self, Stage},
     verb::{self, Answer},
     view::{Line, View},
@@ -28,6 +29,9 @@ use crate::{
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
+    /// What is moved.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) engine: Engine,
     /// Clients that write all the time.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) writers: u16,
@@ -44,7 +48,8 @@ pub struct Options {
 
 pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
     stage::clear_stale(&options.base);
-    note(view, "setting the stage: two PostgreSQL servers, HAProxy, three agents, one authority");
+    let title = options.engine.title();
+    note(view, &format!("setting the stage: two {title} servers, HAProxy, three agents, one authority"));
     let stage = unless_stopped(&stop, set(&options)).await??;
     let result = play(&stage, &options, stop, view).await;
     let result = match result {
@@ -60,7 +65,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     };
     note(view, "removing everything");
     stage.tear_down().await;
-    result.and_then(|measured| tell(&measured))
+    result.and_then(|measured| tell(options.engine, &measured))
 }
 
 fn interrupted() -> Halt {
@@ -73,7 +78,8 @@ pub(crate) async fn unless_stopped<T>(stop: &CancellationToken, work: impl Futur
 }
 
 pub(crate) async fn set(options: &Options) -> Result<Stage, Failure> {
-    let scene = stage::Options { base: options.base.clone(), data_mib: options.data_mib, agent: Some(stage::agent_beside_us()?) };
+    let agent = Some(stage::agent_beside_us()?);
+    let scene = stage::Options { engine: options.engine, base: options.base.clone(), data_mib: options.data_mib, agent };
     // The stage makes its directory only now; the home inside it is founded with the first host.
     let mut home: Option<Home> = None;
     let stage = Stage::build(&scene, async |path: &std::path::Path, name: &str, address: std::net::SocketAddr, code: &str| {
@@ -104,7 +110,8 @@ struct Measured {
 /// The move of this stage, as a file; copied as fast as it goes.
 pub(crate) fn migration_file(stage: &Stage) -> Result<PathBuf, Failure> {
     let file = stage.home.join("demo.toml");
-    let text = format!("{}\n[seed]\ncheckpoint = \"fast\"\nmax_rate = \"none\"\n", stage.migration);
+    let checkpoint = if stage.engine == Engine::Postgres { "checkpoint = \"fast\"\n" } else { "" };
+    let text = format!("{}\n[seed]\n{checkpoint}max_rate = \"none\"\n", stage.migration);
     durable::write(&file, text.as_bytes(), 0o600)
         .map_err(|error| Failure::refused("DISK", error.to_string(), "free some space"))?;
     Ok(file)
@@ -153,7 +160,7 @@ pub(crate) fn mib_s(bytes: u64, ms: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20) / (ms.max(1) as f64 / 1e3)
 }
 
-fn tell(measured: &Measured) -> Result<Answer, Halt> {
+fn tell(engine: Engine, measured: &Measured) -> Result<Answer, Halt> {
     let Measured { record, verification, steps, seeded } = measured;
     let report = &record.report;
     let lost = verification.lost.len();
@@ -161,7 +168,7 @@ fn tell(measured: &Measured) -> Result<Answer, Halt> {
     let round = |ms: f64| (ms * 10.0).round() / 10.0;
     let times: serde_json::Map<String, Value> = steps.iter().map(|(step, _, ms)| (step.clone(), json!(round(*ms)))).collect();
     let value = json!({
-        "engine": "postgres",
+        "engine": engine,
         "writes_acknowledged": report.acknowledged,
         "writes_lost": lost,
         "longest_gap_ms": round(report.longest_gap.ms),
@@ -202,13 +209,23 @@ fn tell(measured: &Measured) -> Result<Answer, Halt> {
     }
     text.push_str(&format!(
         "\nthe copy\n  {:<42} {copied:>7.0} MiB/s\n  {:<42} {verified:>7.0} MiB/s\n",
-        "through the tunnel, TLS 1.3", "with pg_verifybackup after it"
+        "between the agents, TLS 1.3",
+        after_the_copy(engine)
     ));
     text.push_str("\nthe cutover\n");
     for (_, what, ms) in steps {
         text.push_str(&format!("  {what:<42} {ms:>7.1} ms\n"));
     }
     Ok(verb::answer(text, value))
+}
+
+/// What a seed does before it counts as whole.
+fn after_the_copy(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "with pg_verifybackup after it",
+        Engine::Mariadb => "with mariadb-backup --prepare after it",
+        Engine::Mysql => "with all that follows the copy",
+    }
 }
 
 fn note(view: &mut dyn View, text: &str) {

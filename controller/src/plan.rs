@@ -33,13 +33,13 @@ const MOVE: &[Row] = &[
     row("probe-source",   Probe,     Source,      NothingToUndo,   secs(900),   "what does a commit wait here? gently",     probe),
     row("probe-target",   Probe,     Target,      NothingToUndo,   secs(7_200), "what does its storage sustain?",           probe),
     row("gates",          Gates,     Target,      NothingToUndo,   secs(60),    "are both machines fit for it?",            judge),
-    row("credential",     Seed,      Target,      Undo,            secs(30),    "make the replication role's password",     credential),
-    row("admit",          Seed,      Source,      Undo,            secs(60),    "let the target in: roles, access, slot",   admit),
+    row("credential",     Seed,      Target,      Undo,            secs(30),    "make the replication account's password",  credential),
+    row("admit",          Seed,      Source,      Undo,            secs(60),    "let the target in, and no other",          admit),
     row("tunnel",         Seed,      Target,      Undo,            secs(30),    "open the tunnel to the source",            tunnel),
-    row("seed",           Seed,      Target,      Undo,            days(14),    "copy the cluster",                         seed),
-    row("follow",         Replicate, Target,      Undo,            days(2),     "start as a standby and catch up",          follow),
+    row("seed",           Seed,      Target,      Undo,            days(14),    "copy the data",                            seed),
+    row("follow",         Replicate, Target,      Undo,            days(2),     "follow the source and catch up",           follow),
     row("ready-source",   Ready,     Source,      NothingToUndo,   secs(120),   "C0 nothing in the way; checkpoint",        ready_source),
-    row("ready-target",   Ready,     Target,      NothingToUndo,   secs(120),   "C0 streaming, no lag; restartpoint",       ready_target),
+    row("ready-target",   Ready,     Target,      NothingToUndo,   secs(120),   "C0 following, no lag; checkpoint",         ready_target),
     row("gate",           Ready,     Target,      Undo,            secs(30),    "C0 close the target to everyone",          gate),
     row("cut-hold",       Cutover,   EveryRouter, Undo,            secs(5),     "C1 hold new connections",                  hold),
     row(named::FENCE,     Cutover,   Source,      Undo,            secs(30),    "C2 C3 fence the source, final position",   fence),
@@ -314,9 +314,9 @@ fn check(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
     }))
 }
 
-/// Empty when no cluster may be replaced.
+/// Empty when no server's data may be replaced.
 fn replaced(spec: &Spec) -> String {
-    spec.replace_system.map(|system| system.to_string()).unwrap_or_default()
+    spec.replace_system.as_ref().map(|system| system.to_string()).unwrap_or_default()
 }
 
 /// The other end of the path is the other database host.

@@ -65,6 +65,7 @@ impl Session {
             known.facts.insert(host, facts?);
         }
         differ(&known, &spec.source, &spec.target)?;
+        serve(&known, spec)?;
         Ok(known)
     }
 
@@ -202,4 +203,19 @@ fn differ(known: &Known, source: &HostName, target: &HostName) -> Result<(), Fai
         format!("{source} and {target} are {same} under two names"),
         "name two different servers in migration.toml; nothing was changed",
     ))
+}
+
+/// Orders for one engine mean nothing to another. A host that serves none says so itself.
+fn serve(known: &Known, spec: &Spec) -> Result<(), Failure> {
+    for host in [&spec.source, &spec.target] {
+        let engine = known.facts.get(host).map_or("", |facts| &facts.engine);
+        if !engine.is_empty() && engine != spec.engine.name() {
+            return Err(Failure::refused(
+                "OTHER_ENGINE",
+                format!("{host} serves {engine}; migration.toml says {}", spec.engine.name()),
+                "name the engine that both hosts serve in migration.toml; nothing was changed",
+            ));
+        }
+    }
+    Ok(())
 }

@@ -7,8 +7,8 @@ use flytt_proto::failure::{Effect, Failure};
 use serde_json::{Value, json};
 
 use crate::{
-    canary::{Canary, Connection, Options, Protocol, Record},
-    spec::{Engine, Spec},
+    canary::{Canary, Connection, Options, Record},
+    spec::Spec,
 };
 
 /// How long it writes on after the cutover, so that the gap has an end.
@@ -21,10 +21,7 @@ pub struct Witness(Option<Canary>);
 impl Witness {
     pub async fn call(spec: &Spec) -> Result<Self, Failure> {
         let Some(canary) = &spec.canary else { return Ok(Self(None)) };
-        let protocol = match spec.engine {
-            Engine::Postgres => Protocol::Postgres,
-        };
-        let connection = Connection::from_file(protocol, &canary.connection)?;
+        let connection = Connection::from_file(spec.engine.protocol(), &canary.connection)?;
         let options = Options { clients: canary.clients, ..Options::default() };
         Ok(Self(Some(Canary::start(connection, options).await?)))
     }

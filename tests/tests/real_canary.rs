@@ -15,7 +15,7 @@ struct Scene {
 async fn scene() -> Scene {
     let base = tempfile::Builder::new().prefix("canary").tempdir_in("/tmp").expect("a directory");
     std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).expect("mode");
-    let options = stage::Options { base: base.path().into(), data_mib: 1, agent: None };
+    let options = stage::Options { base: base.path().into(), data_mib: 1, ..stage::Options::default() };
     let stage = Stage::build(&options, async |_, _, _, _| unreachable!("no agents")).await.expect("a stage");
     Scene { stage, base }
 }

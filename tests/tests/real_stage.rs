@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use flytt::stage::{self, Options, Place, Programs, Server, Stage};
+use flytt::{
+    spec::Engine,
+    stage::{self, Options, Place, Programs, Server, Stage},
+};
 use flytt_agent::config::Config;
 use flytt_proto::failure::Failure;
 
@@ -68,7 +71,7 @@ impl Base {
     }
 
     fn options(&self) -> Options {
-        Options { base: self.path().into(), data_mib: 2, agent: Some(self.agent.clone()) }
+        Options { base: self.path().into(), data_mib: 2, agent: Some(self.agent.clone()), ..Options::default() }
     }
 
     fn stages(&self) -> Vec<PathBuf> {
@@ -220,7 +223,8 @@ async fn a_refused_enrolment_and_an_agent_that_does_not_serve_are_errors_that_le
 async fn what_a_killed_demo_left_is_cleared_away_by_the_next() {
     let base = base();
     let place = Place::new(base.path()).expect("a place");
-    let server = Server::create(&place, &Programs::find().expect("programs"), "db-old", 15_432).await.expect("a server");
+    let server =
+        Server::create(&place, &Programs::find(Engine::Postgres).expect("programs"), "db-old", 15_432).await.expect("a server");
     server.start().await.expect("started");
     let owner = place.path().join("owner");
     std::mem::forget((server, place));

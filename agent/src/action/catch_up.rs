@@ -1,4 +1,4 @@
-//! Target (C4): everything up to the final position is applied.
+//! Target (C4): everything up to the final position is applied, and nothing else.
 
 use super::*;
 
@@ -20,7 +20,9 @@ impl Intent for v1::CatchUp {
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let wanted = fence.position.ok_or_else(|| missing("the final position"))?;
-        let applied = at.host.engine()?.caught_up(&wanted).await?;
+        let engine = at.host.engine()?;
+        let applied = engine.caught_up(&wanted).await?;
+        engine.has_no_more_than(&wanted).await?;
         Ok(plain(format!("applied {applied}, which includes {wanted}")))
     }
 }

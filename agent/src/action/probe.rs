@@ -102,10 +102,10 @@ fn running() -> Failure {
 
 fn data_directory(host: &Host) -> Result<Place, Failure> {
     host.engine()?;
-    let postgres = host.config.postgres.as_ref().ok_or_else(|| {
-        Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] section to its agent.toml")
+    let directory = host.config.data_directory().ok_or_else(|| {
+        Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] or [mariadb] section to its agent.toml")
     })?;
-    Ok(Place::Under { directory: postgres.data_directory.clone(), state: Some(host.config.state.clone()) })
+    Ok(Place::Under { directory: directory.to_owned(), state: Some(host.config.state.clone()) })
 }
 
 /// What must stay free where a server is up; `None` where none is.

@@ -192,8 +192,13 @@ pub trait Engine: Debug + Send + Sync + 'static {
 
     /// Source, fenced: a durable marker, then the position flushed after it.
     async fn final_position(&self, migration: &Migration) -> Result<Position, Failure>;
-    /// Target: returns once `position` is applied.
+    /// Target: returns once `position` is applied. The source may be writing on.
     async fn caught_up(&self, position: &Position) -> Result<Position, Failure>;
+    /// Target, caught up with a source that has ended at `end`: it has nothing of its own in the source's history. An engine
+    /// whose copy cannot have that says so by leaving this out.
+    async fn has_no_more_than(&self, _end: &Position) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Whether a login of each kind of account is refused here now.
     async fn is_closed(&self, migration: &Migration) -> Result<bool, Failure>;
     /// Target, promoted: it is the copy it should be, on a new timeline that forked at or after `position`, and a durable

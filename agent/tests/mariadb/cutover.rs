@@ -69,6 +69,14 @@ fn no_acknowledged_write_is_lost() {
         let ready = v1::Ready { lag_bytes: 1 << 30, long_transaction_ms: 60_000, role: 0, lag_ms: 1_000 };
         assert_eq!(source.engine.obstacles(&migration, &ready).await.unwrap(), []);
         assert_eq!(target.engine.obstacles(&migration, &ready).await.unwrap(), []);
+        // While the source writes on, a target that is beyond what was asked for is no fault; at the end it would be.
+        let earlier = source.engine.position().await.unwrap();
+        while source.engine.position().await.unwrap() == earlier {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        target.engine.caught_up(&source.engine.position().await.unwrap()).await.unwrap();
+        assert_eq!(target.engine.caught_up(&earlier).await.unwrap().covers(&earlier), Some(true));
+        assert_eq!(target.engine.has_no_more_than(&earlier).await.unwrap_err().code, "ERRANT_TRANSACTIONS");
         for side in [&source, &target] {
             apply(side, &Intent::Ready).await;
             assert!(!side.engine.is_closed(&migration).await.unwrap());
@@ -85,6 +93,7 @@ fn no_acknowledged_write_is_lost() {
         assert!(source.engine.is_closed(&migration).await.unwrap());
         let reached = target.engine.caught_up(&end).await.unwrap();
         assert_eq!(reached.covers(&end), Some(true));
+        target.engine.has_no_more_than(&end).await.unwrap();
 
         let early = target.engine.proven_primary(&migration, &end).await.unwrap_err();
         assert_eq!(early.code, "NOT_THE_PRIMARY", "a replica is taken for the primary");

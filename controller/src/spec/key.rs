@@ -19,7 +19,7 @@ pub(super) enum Form {
     Host,
     /// A name in the router's own configuration; goes into a line of its admin socket.
     Server,
-    /// The system identifier of a PostgreSQL cluster, in text because it does not fit every reader's integer.
+    /// What tells one server's data from another's, in text because a number of that size does not fit every reader's integer.
     System,
     Path,
     /// One of some words; `planned` ones belong to parts that are not built yet.
@@ -82,7 +82,7 @@ const fn duration(least: &'static str, most: &'static str) -> Form {
     Quantity { unit: Unit::Duration, least, most }
 }
 
-const ENGINE: Form = Word { built: &["postgres"], planned: &["mysql", "mariadb"] };
+const ENGINE: Form = Word { built: &["postgres", "mariadb", "mysql"], planned: &[] };
 const TRANSPORT: Form = Word { built: &["tunnel", "direct"], planned: &[] };
 const KERNEL: Form = Word { built: &["auto", "off"], planned: &[] };
 const METHOD: Form = Word { built: &["physical"], planned: &["dump", "cold"] };

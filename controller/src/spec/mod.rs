@@ -15,6 +15,7 @@ use flytt_proto::{
 use toml::de::DeTable;
 
 mod bare;
+mod engine;
 mod key;
 mod mistake;
 mod name;
@@ -25,6 +26,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub use engine::Engine;
 pub use mistake::{Mistake, MistakeCode, Mistakes};
 pub use name::{BadText, ServerName, SystemId};
 
@@ -50,7 +52,7 @@ pub struct Spec {
     pub transport: Transport,
     pub source: HostName,
     pub target: HostName,
-    /// The cluster on the target that may be replaced, by system identifier.
+    /// The server's data on the target that may be replaced, by system identifier.
     pub replace_system: Option<SystemId>,
     pub tuning: Tuning,
     pub seed: Seed,
@@ -62,11 +64,6 @@ pub struct Spec {
     pub canary: Option<Canary>,
     /// What was read, so that it can be kept and read again.
     pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    Postgres,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,24 +36,41 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// PostgreSQL's identity of a cluster: a 64-bit number other than zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystemId(u64);
+/// Whose data a directory holds. PostgreSQL's and MariaDB's are 64-bit numbers other than zero; MySQL's is a UUID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemId {
+    Number(u64),
+    /// In lower case.
+    Uuid(String),
+}
 
 impl FromStr for SystemId {
     type Err = BadText;
     fn from_str(text: &str) -> Result<Self, BadText> {
-        let rule = BadText("a system identifier is a whole number, as `pg_controldata` prints it");
+        let rule = BadText("a system identifier is a whole number (PostgreSQL, MariaDB) or a UUID (MySQL)");
+        if is_uuid(text) {
+            return Ok(Self::Uuid(text.to_ascii_lowercase()));
+        }
         if !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(rule);
         }
-        text.parse().ok().filter(|number| *number != 0).map(Self).ok_or(rule)
+        text.parse().ok().filter(|number| *number != 0).map(Self::Number).ok_or(rule)
     }
+}
+
+/// 8-4-4-4-12 hexadecimal digits (RFC 9562, section 4).
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hex)
 }
 
 impl fmt::Display for SystemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Uuid(uuid) => f.write_str(uuid),
+        }
     }
 }
 

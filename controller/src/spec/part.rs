@@ -9,7 +9,7 @@ use toml::{Spanned, de::DeTable};
 use super::{
     Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Probe, Router, RouterKind,
     Seed, Spec, Transport, Tuning,
-    name::{AbsolutePath, ServerName},
+    name::{AbsolutePath, ServerName, SystemId},
     read::{Placed, Reader, Section},
 };
 
@@ -17,14 +17,17 @@ use super::{
 pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &str) -> Option<Spec> {
     let root = reader.root(document);
     let name = reader.parse(&root, "name");
-    let engine = reader.choice(&root, "engine", &[("postgres", Engine::Postgres)]);
+    let engine = reader.choice(&root, "engine", &Engine::ALL.map(|engine| (engine.name(), engine)));
     let transport = reader.choice(&root, "transport", &[("tunnel", Transport::Tunnel), ("direct", Transport::Direct)]);
 
     let section = reader.table(&root, "source");
     let source = reader.parse::<HostName>(&section, "host");
     let section = reader.table(&root, "target");
     let target = reader.parse::<HostName>(&section, "host");
-    let replace_system = reader.parse(&section, "replace").map(Placed::into_inner);
+    let replace_system = reader.parse::<SystemId>(&section, "replace");
+    if let (Some(engine), Some(system)) = (engine, &replace_system) {
+        engine.audit_system(reader, system);
+    }
     if let (Some(source), Some(target)) = (&source, &target)
         && source.get_ref() == target.get_ref()
     {
@@ -36,6 +39,9 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
     let kernel = reader.choice(&section, "kernel", &[("auto", Kernel::Auto), ("off", Kernel::Off)]);
     let section = reader.table(&root, "seed");
     let seed = seed(reader, &section);
+    if let Some(engine) = engine {
+        engine.audit(reader, &root, &section);
+    }
     let section = reader.table(&root, "gates");
     let gates = gates(reader, &section);
     let section = reader.table(&root, "probe");
@@ -52,7 +58,7 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
         transport: transport?,
         source: source?.into_inner(),
         target: target?.into_inner(),
-        replace_system,
+        replace_system: replace_system.map(Placed::into_inner),
         tuning: Tuning { kernel: kernel? },
         seed: seed?,
         gates: gates?,

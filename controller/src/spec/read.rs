@@ -27,6 +27,17 @@ impl Section<'_> {
     pub(super) fn exists(&self) -> bool {
         self.table.is_some()
     }
+
+    /// Where the value of a key stands; `None` where the file has none.
+    pub(super) fn place_of(&self, name: &str) -> Option<Range<usize>> {
+        Some(self.table?.get(name)?.span())
+    }
+
+    /// The same, where it is this text.
+    pub(super) fn given(&self, name: &str, text: &str) -> Option<Range<usize>> {
+        let value = self.table?.get(name)?;
+        (value.get_ref().as_str() == Some(text)).then(|| value.span())
+    }
 }
 
 /// A value with its place. A default has the place of its table.

@@ -1,7 +1,6 @@
 //! The agent of one host of the stage: its configuration, its enrolment, and its life under supervision.
 
 use std::{
-    fmt::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -78,13 +77,7 @@ impl Agent {
         consent: Consent,
     ) -> Result<Waiting, Failure> {
         let mut text = format!("status = \"{status}\"\nmay_replace_data = {}\n", consent == Consent::MayReplaceData);
-        let (data, config, bin, socket, log) = (server.data(), server.config_file(), server.bin(), server.socket(), server.log());
-        let paths = [("data_directory", &*data), ("config_file", &config), ("bin", bin), ("socket", &socket), ("log", &log)];
-        text.push_str("\n[postgres]\n");
-        for (key, path) in paths {
-            let _ = writeln!(text, "{key} = \"{}\"", path.display());
-        }
-        let _ = writeln!(text, "port = {}", server.port());
+        text.push_str(&server.agent()?);
         Waiting::prepare(place, binary, name, port, &text)
     }
 

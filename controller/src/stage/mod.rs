@@ -1,11 +1,13 @@
-//! The demo's stage: two throw-away PostgreSQL servers, a HAProxy in front of them and an agent on each "host", all on this
+//! The demo's stage: two throw-away database servers, a HAProxy in front of them and an agent on each "host", all on this
 //! machine and all gone with the [`Stage`]. It sets the scene; the move itself is played by the same commands as anywhere.
 
 mod agent;
 mod disk;
+mod mariadb;
 mod memory;
 mod place;
 mod ports;
+mod postgres;
 mod processes;
 mod programs;
 mod proxy;
@@ -31,7 +33,7 @@ pub use self::{
     server::Server,
     supervised::Supervised,
 };
-use crate::canary::{Connection, Protocol};
+use crate::{canary::Connection, spec::Engine};
 
 /// Names that the migration, the agents and the proxy share.
 pub const SOURCE: &str = "db-old";
@@ -42,6 +44,7 @@ pub const MIGRATION: &str = "demo";
 /// How the stage is set.
 #[derive(Clone, Debug)]
 pub struct Options {
+    pub engine: Engine,
     /// Where the stage's directory is made. Short, because a unix socket's path ends at 107 bytes.
     pub base: PathBuf,
     /// Initial data in the source.
@@ -52,7 +55,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { base: "/tmp".into(), data_mib: 200, agent: None }
+        Self { engine: Engine::default(), base: "/tmp".into(), data_mib: 200, agent: None }
     }
 }
 
@@ -67,6 +70,7 @@ pub struct Agents {
 /// The whole scene. Its parts end in this order, the directory last.
 #[derive(Debug)]
 pub struct Stage {
+    pub engine: Engine,
     pub agents: Option<Agents>,
     pub proxy: Proxy,
     pub target: Server,
@@ -90,7 +94,7 @@ impl Stage {
         options: &Options,
         mut add_host: impl AsyncFnMut(&Path, &str, SocketAddr, &str) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
-        let programs = Programs::find()?;
+        let programs = Programs::find(options.engine)?;
         let place = Place::new(&options.base)?;
         let [source_port, target_port, entrance, source_check, target_check] = free_ports()?;
 
@@ -101,8 +105,7 @@ impl Stage {
         source.admit_application(&password).await?;
         source.fill(options.data_mib).await?;
         let conninfo = place.path().join("application.conninfo");
-        let text = format!("host=127.0.0.1 port={entrance} user=app password={password} dbname=app\n");
-        place.file(&conninfo, &text, 0o600, None)?;
+        place.file(&conninfo, &source.way_in(entrance, &password), 0o600, None)?;
         let home = place.directory("home", 0o700, None)?;
 
         let upstream =
@@ -127,7 +130,17 @@ impl Stage {
             }
             None => None,
         };
-        let stage = Self { agents, proxy, target, source, conninfo, home, migration: migration(), place };
+        let stage = Self {
+            engine: options.engine,
+            agents,
+            proxy,
+            target,
+            source,
+            conninfo,
+            home,
+            migration: migration(options.engine),
+            place,
+        };
         stage.wait_for_service().await?;
         Ok(stage)
     }
@@ -149,7 +162,7 @@ impl Stage {
     /// # Errors
     /// When the file is gone or was made readable for others.
     pub fn connection(&self) -> Result<Connection, Failure> {
-        Connection::from_file(Protocol::Postgres, &self.conninfo)
+        Connection::from_file(self.engine.protocol(), &self.conninfo)
     }
 
     /// Takes all down without holding up the tasks of this runtime, as a plain drop would for a second or two.
@@ -198,11 +211,12 @@ impl Agents {
 /// The kernel is this whole machine's: a demo leaves it alone. Source and target share this machine and its disk, so that each is
 /// the other's noisy neighbour: its gates are judged by the same thresholds as anywhere, and warn. The probe is short for the
 /// same reason.
-fn migration() -> String {
+fn migration(engine: Engine) -> String {
     format!(
-        "name   = \"{MIGRATION}\"\nengine = \"postgres\"\n\n[source]\nhost = \"{SOURCE}\"\n\n[target]\nhost = \"{TARGET}\"\n\n\
+        "name   = \"{MIGRATION}\"\nengine = \"{}\"\n\n[source]\nhost = \"{SOURCE}\"\n\n[target]\nhost = \"{TARGET}\"\n\n\
          [tuning]\nkernel = \"off\"\n\n[probe]\nseconds = 1\nfile    = \"16MiB\"\n\n[gates]\nblock = []\n\n\
          [[router]]\nkind    = \"haproxy\"\nhost    = \"{ROUTER}\"\nbackend = \"{}\"\nsource  = \"{}\"\ntarget  = \"{}\"\n",
+        engine.name(),
         proxy::BACKEND,
         proxy::OLD,
         proxy::NEW,

@@ -18,6 +18,10 @@ pub(super) const MARK: &str = "FLYTT_STAGE";
 /// How long servers may take to end tidily (PostgreSQL's immediate shutdown), and then how long the kernel may.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What runs on a stage. An operator's shell that stands in its directory is left alone.
+const OURS: [&str; 10] =
+    ["postgres", "haproxy", "flytt-agent", "psql", "initdb", "mariadbd", "mariadb-backup", "mbstream", "mariadb", "mysqld"];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -48,8 +52,7 @@ fn read(pid: i32, directory: &Path) -> Option<Process> {
         let wanted = format!("{MARK}={}", directory.display());
         std::fs::read(root.join("environ")).is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes()))
     };
-    // An operator's shell that stands in the directory is left alone.
-    let ours = |name: &str| name.starts_with("pg_") || ["postgres", "haproxy", "flytt-agent", "psql", "initdb"].contains(&name);
+    let ours = |name: &str| name.starts_with("pg_") || OURS.contains(&name);
     let inside = || std::fs::read_link(root.join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
     ((ours(name) && inside()) || marked()).then(|| Process { pid, parent, name: name.to_owned() })
 }

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::processes::MARK;
 
-/// Who the stage's processes run as: `postgres` where we are root (a PostgreSQL server refuses root), else ourselves.
+/// Who the stage's processes run as: where we are root, which database servers refuse, one who has no rights; else ourselves.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) name: String,
@@ -25,17 +25,20 @@ pub(super) struct Account {
     pub(super) gid: Gid,
 }
 
+/// The servers' own, where their packages made them.
+const ACCOUNTS: [&str; 3] = ["postgres", "mysql", "nobody"];
+
 impl Account {
     pub(super) fn of_stage() -> Result<Self, Failure> {
-        let known = if geteuid().is_root() { User::from_name("postgres") } else { User::from_uid(geteuid()) };
-        match known {
-            Ok(Some(user)) => Ok(Self { name: user.name, uid: user.uid, gid: user.gid }),
-            Ok(None) | Err(_) => Err(Failure::refused(
+        let known = |name: &&str| User::from_name(name).ok().flatten();
+        let found = if geteuid().is_root() { ACCOUNTS.iter().find_map(known) } else { User::from_uid(geteuid()).ok().flatten() };
+        found.map(|user| Self { name: user.name, uid: user.uid, gid: user.gid }).ok_or_else(|| {
+            Failure::refused(
                 "PROGRAM_MISSING",
                 "there is no operating-system user for the stage's servers",
                 "run `apt install postgresql`, which makes the user postgres",
-            )),
-        }
+            )
+        })
     }
 }
 

@@ -101,7 +101,7 @@ impl Scene {
         let base = tempfile::Builder::new().prefix("moment").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let agent = stage::agent_beside_us().expect("built with the whole workspace");
-        let options = stage::Options { base: base.path().into(), data_mib, agent: Some(agent) };
+        let options = stage::Options { base: base.path().into(), data_mib, agent: Some(agent), ..stage::Options::default() };
         let mut codes = Vec::new();
         let enrol = async |home: &Path, name: &str, address: SocketAddr, code: &str| {
             codes.push(code.to_owned());

@@ -37,7 +37,7 @@ impl Mariadb {
         gtids(&session.value("select @@global.gtid_binlog_pos").await?)
     }
 
-    /// Returns once `goal` is applied; fails when the applier has stopped, and when this server has more than the source.
+    /// Returns once `goal` is applied; fails when the applier has stopped.
     pub(super) async fn applied(&self, goal: &GtidPosition) -> Result<GtidPosition, Failure> {
         // A wait takes the whole connection, so it has one of its own.
         let session = self.connect().await?;
@@ -61,13 +61,16 @@ impl Mariadb {
             let sentence = format!("the server says that {goal} is applied, and is at {replicated}");
             return Err(Failure::unknown("POSITIONS_DIFFER", sentence, "report this; the cutover is taken back"));
         }
-        // The other way round: in the source's domains there may be nothing here that the source has not.
-        let beyond = replicated.iter().find(|own| goal.iter().any(|end| end.domain == own.domain && own.sequence > end.sequence));
-        if let Some(gtid) = beyond {
-            let sentence = format!("the target has transaction {gtid}, which the source does not have");
-            return Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"));
-        }
         self.position_of(&session).await
+    }
+
+    /// The sets compared the other way round: in the source's domains there may be nothing here that the source has not.
+    pub(super) async fn nothing_beyond(&self, end: &GtidPosition) -> Result<(), Failure> {
+        let applied = self.position_of(&*self.session().await?).await?;
+        let beyond = applied.iter().find(|own| end.iter().any(|last| last.domain == own.domain && own.sequence > last.sequence));
+        let Some(gtid) = beyond else { return Ok(()) };
+        let sentence = format!("the target has transaction {gtid}, which the source does not have");
+        Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"))
     }
 
     /// Follows nobody, has the source's last transaction, and takes a durable write, in a domain of its own.

@@ -167,7 +167,7 @@ fn the_defaults() {
 fn every_value_arrives() {
     let spec = parse(WHOLE).expect("a good file");
     assert_eq!(spec.transport, Transport::Direct);
-    assert_eq!(spec.replace_system.expect("given").to_string(), "7438912345678901234");
+    assert_eq!(spec.replace_system.as_ref().expect("given").to_string(), "7438912345678901234");
     assert_eq!((spec.seed.max_rate, spec.seed.checkpoint), (None, Checkpoint::Fast));
     assert_eq!(
         spec.gates,
@@ -192,9 +192,37 @@ fn every_value_arrives() {
 }
 
 #[test]
+fn what_means_nothing_to_an_engine_is_a_mistake_and_its_default_is_none() {
+    let of = |engine: &str, rest: &str| {
+        let text = with("", &format!("engine = \"{engine}\"{rest}"));
+        places(&text).into_iter().map(|(code, _)| code).collect::<Vec<_>>()
+    };
+    let uuid = "replace = \"2A1E535F-e557-11f1-9fbf-0242ac120002\"";
+    let number = "replace = \"7438912345678901234\"";
+    for engine in Engine::ALL {
+        let name = engine.name();
+        let spec = parse(&with("", &format!("engine = \"{name}\""))).expect("the same keys are enough");
+        assert_eq!((spec.engine, spec.transport), (engine, Transport::Tunnel));
+        let wrong: &[&str] = if engine == Engine::Postgres { &[] } else { &["SPEC_CONFLICT"] };
+        assert_eq!(of(name, "\ntransport = \"direct\""), wrong, "{name}");
+        assert_eq!(of(name, "\n[seed]\ncheckpoint = \"fast\""), wrong, "{name}");
+        assert_eq!(of(name, "\ntransport = \"tunnel\"\n[seed]\nmax_rate = \"none\""), [""; 0], "{name}");
+        let text = |replace: &str| {
+            SHORT.replace("postgres", name).replace("host = \"db-new\"", &format!("host = \"db-new\"\n{replace}"))
+        };
+        let (by_uuid, by_number) = (parse(&text(uuid)), parse(&text(number)));
+        let (good, bad) = if engine == Engine::Mysql { (by_uuid, by_number) } else { (by_number, by_uuid) };
+        assert_eq!(bad.expect_err(name).iter().map(|mistake| mistake.code).collect::<Vec<_>>(), [MistakeCode::SpecConflict]);
+        let system = good.expect(name).replace_system.expect("given").to_string();
+        let wanted = if engine == Engine::Mysql { "2a1e535f-e557-11f1-9fbf-0242ac120002" } else { "7438912345678901234" };
+        assert_eq!(system, wanted);
+    }
+}
+
+#[test]
 fn ten_mistakes_are_ten_reports() {
     let text = r#"name = "Shop!"
-engine = "mysql"
+engine = "mysqll"
 transport = "tunel"
 [source]
 host = "db-old"
@@ -223,7 +251,7 @@ target = "db_old"
         found,
         [
             ("SPEC_VALUE", 1, 8),
-            ("SPEC_NOT_BUILT", 2, 10),
+            ("SPEC_VALUE", 2, 10),
             ("SPEC_VALUE", 3, 13),
             ("SPEC_DUPLICATE_KEY", 6, 1),
             ("SPEC_MISSING_KEY", 7, 1),
@@ -282,8 +310,8 @@ fn hints_name_what_was_meant() {
         ("seed", "password = \"x\"", "SPEC_UNKNOWN_KEY", "known here are method, jobs, compress, max_rate, checkpoint"),
         ("cuttover", "lease = \"3s\"", "SPEC_UNKNOWN_KEY", "did you mean `cutover`?"),
         ("", "engine = \"postgresql\"", "SPEC_VALUE", "did you mean \"postgres\"?"),
-        ("", "engine = \"oracle\"", "SPEC_VALUE", "write \"postgres\""),
-        ("", "engine = \"mariadb\"", "SPEC_NOT_BUILT", "write \"postgres\""),
+        ("", "engine = \"maridb\"", "SPEC_VALUE", "did you mean \"mariadb\"?"),
+        ("", "engine = \"oracle\"", "SPEC_VALUE", "write \"postgres\" or \"mariadb\" or \"mysql\""),
         ("", "transport = \"\"", "SPEC_VALUE", "write \"tunnel\" or \"direct\""),
         ("", "transport.x = 1", "SPEC_TYPE", "write it in double quotes, such as `transport = \"tunnel\"`"),
         ("seed", "method = \"dump\"", "SPEC_NOT_BUILT", "remove the key, or write \"physical\""),
@@ -312,6 +340,7 @@ fn hints_name_what_was_meant() {
         ("target", "replace = \"0\"", "SPEC_VALUE", "write it like `replace = \"74"),
         ("target", "replace = \"99999999999999999999\"", "SPEC_VALUE", "write it like `replace = \"74"),
         ("target", "replace = \"\"", "SPEC_VALUE", "write it like `replace = \"74"),
+        ("target", "replace = \"2a1e535f-e557-11f1-9fbf\"", "SPEC_VALUE", "write it like `replace = \"74"),
         ("target", "host = \"db-old\"", "SPEC_CONFLICT", "two different hosts"),
         ("source", "host = \"DB_old\"", "SPEC_VALUE", "write it like `host = \"db-old\"`"),
         ("cutover", "drain = \"5s\"", "SPEC_CONFLICT", "choose a shorter `drain` or a longer `max_outage`"),
