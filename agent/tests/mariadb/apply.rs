@@ -28,7 +28,7 @@ pub(crate) async fn apply(server: &Server, intent: &Intent) -> Vec<Change> {
 }
 
 pub(crate) async fn one(server: &Server, change: &Change) -> Result<(), Failure> {
-    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await
+    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await.map(drop)
 }
 
 pub(crate) async fn take_back(server: &Server, change: &Change) -> Result<Option<String>, Failure> {
