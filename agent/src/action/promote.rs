@@ -10,6 +10,7 @@ impl Intent for v1::Promote {
     }
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        import::must_be_over(&at.host).await?;
         claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         recipe(at, engine::Intent::Promote).await
     }

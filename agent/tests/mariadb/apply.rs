@@ -12,7 +12,7 @@ pub(crate) fn shop() -> Migration {
     "shop".parse().unwrap()
 }
 
-fn hands(server: &Server) -> Hands {
+pub(crate) fn hands(server: &Server) -> Hands {
     Hands { engine: Some(server.engine.clone()), router: None, kernel: Kernel::default(), fuse: Fuse::default() }
 }
 

@@ -14,4 +14,5 @@ mod cutover;
 mod facts;
 mod fence;
 mod hostile;
+mod import;
 mod seed;

@@ -68,6 +68,13 @@ pub(super) async fn change(
     from: &str,
     to: &str,
 ) -> Result<Result<(), String>, Failure> {
+    let now = read(session, vendor, &[&setting.name]).await?.remove(&setting.name).map(|reading| reading.value);
+    match now {
+        Some(now) if now == to => return Ok(Ok(())),
+        Some(now) if now != from => return Ok(Err(format!("it is {now} by now, which somebody else has set"))),
+        None => return Ok(Err("this server has no such setting".into())),
+        Some(_) => {}
+    }
     match session.run(&statement(&setting.name, from, to)).await {
         Ok(()) => {}
         Err(failure) if is_refusal(&failure) => return Ok(Err(failure.sentence)),
@@ -83,6 +90,7 @@ pub(super) async fn change(
             }
             now => {
                 let now = now.unwrap_or_default();
+                // It was `from` a moment ago: the server has rounded or bounded what it was given.
                 if now != from {
                     session.run(&statement(&setting.name, &now, from)).await?;
                 }
