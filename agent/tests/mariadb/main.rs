@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts servers and writes throw-away files")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod agent;
 mod apply;
 mod everything;
 mod server;
@@ -15,4 +16,5 @@ mod facts;
 mod fence;
 mod hostile;
 mod import;
+mod killed;
 mod seed;
