@@ -177,16 +177,12 @@ impl Agent {
     pub(crate) async fn run(&self, step: &str, kind: Kind, mut said: impl FnMut(&str)) -> Result<(), String> {
         let action = Some(v1::Action { kind: Some(kind) });
         let request = v1::ApplyRequest { id: format!("shop/{step}"), epoch: 1, action };
-        let mut events = Operate(self.0.clone()).apply(Request::new(request)).await.unwrap().into_inner();
-        while let Some(event) = events.next().await {
-            match event.unwrap().kind {
-                Some(v1::event::Kind::Doing(text)) => said(&text),
-                Some(v1::event::Kind::Done(_)) => return Ok(()),
-                Some(v1::event::Kind::Failed(error)) => return Err(format!("{}: {}", error.code, error.sentence)),
-                _ => {}
-            }
-        }
-        panic!("no end is told");
+        end_of(Operate(self.0.clone()).apply(Request::new(request)).await.unwrap().into_inner(), &mut said).await
+    }
+
+    pub(crate) async fn take_back(&self, step: &str) -> Result<(), String> {
+        let request = v1::UndoRequest { id: format!("shop/{step}"), epoch: 1 };
+        end_of(Operate(self.0.clone()).undo(Request::new(request)).await.unwrap().into_inner(), &mut |_| ()).await
     }
 
     pub(crate) async fn seed(&self, said: impl FnMut(&str)) -> Result<(), String> {
@@ -205,4 +201,19 @@ fn enrol(state: &Path, identity: &Path) {
     let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     let certificate = authority.sign_agent(&request, &"db-new".parse().unwrap()).unwrap();
     Credentials::new(key, &certificate, authority.certificate_pem()).unwrap().save(identity).unwrap();
+}
+
+async fn end_of(
+    mut events: impl tokio_stream::Stream<Item = Result<v1::Event, tonic::Status>> + Unpin,
+    said: &mut impl FnMut(&str),
+) -> Result<(), String> {
+    while let Some(event) = events.next().await {
+        match event.unwrap().kind {
+            Some(v1::event::Kind::Doing(text)) => said(&text),
+            Some(v1::event::Kind::Done(_)) => return Ok(()),
+            Some(v1::event::Kind::Failed(error)) => return Err(format!("{}: {}", error.code, error.sentence)),
+            _ => {}
+        }
+    }
+    panic!("no end is told");
 }

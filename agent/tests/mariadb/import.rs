@@ -230,3 +230,38 @@ fn a_server_that_is_down_has_nothing_to_set_back() {
         assert_eq!(settings(&mut server.root_session().await).await, before);
     });
 }
+
+#[test]
+fn a_setting_that_makes_a_load_faster_beyond_doubt_is_set() {
+    as_server_user("import::a_setting_that_makes_a_load_faster_beyond_doubt_is_set", |base| async move {
+        let server = Server::source(&base).await;
+        let mut root = server.root_session().await;
+        let timeout = "select @@global.innodb_flush_log_at_timeout";
+        let setting = flytt_agent::change::Setting {
+            name: "innodb_flush_log_at_timeout".into(),
+            want: "2".into(),
+            had: "1".into(),
+            origin: "compiled default".into(),
+            when: When::Faster,
+        };
+        // A server that stands still most of the time, unless this is set.
+        let mut brake = server.root_session().await;
+        let brake = tokio::spawn(async move {
+            loop {
+                if value(&mut brake, timeout).await == "1" {
+                    for sql in ["flush tables with read lock", "do sleep(0.03)", "unlock tables"] {
+                        brake.query_drop(sql).await.unwrap();
+                    }
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        });
+        let import = Import { settings: vec![setting], ..plan(&server).await };
+        let said = apply(&server, &import).await;
+        assert!(said[0].contains(": +") && said[0].ends_with(", set while the import runs"), "{said:?}");
+        assert_eq!(value(&mut root, timeout).await, "2");
+        take_back(&server, &Change::ImportSettings(import)).await.unwrap();
+        assert_eq!(value(&mut root, timeout).await, "1");
+        brake.abort();
+    });
+}

@@ -264,13 +264,31 @@ fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
 }
 
 #[test]
-fn an_agent_that_ends_in_order_or_is_told_to_stop_the_load_sets_back_at_once() {
-    as_server_user("killed::an_agent_that_ends_in_order_or_is_told_to_stop_the_load_sets_back_at_once", |base| async move {
+fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once() {
+    as_server_user("killed::a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once", |base| async move {
         let scene = Scene::new(base).await;
         let mut root = scene.server.root_session().await;
         let endless = Load { statements: 100_000, ..load(scene.import.clone()) };
         let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), endless.clone()).await;
         let middle = "(select count(*) from app.load) > 0 and @@global.innodb_flush_log_at_trx_commit = 2";
+
+        let (failed, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            root.query_drop("rename table app.load to app.other").await.unwrap();
+        });
+        assert!(failed.clone().is_err_and(|failed| failed.contains("1146")), "{failed:?}");
+        scene.is_as_it_was("after a load that has failed").await;
+
+        // Resumed, from the originals on record, and then interrupted by whoever takes it back.
+        root.query_drop("create table app.load like app.other").await.unwrap();
+        let (interrupted, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            agent.take_back("seed").await.unwrap();
+        });
+        assert!(interrupted.clone().is_err_and(|why| why.starts_with("INTERRUPTED")), "{interrupted:?}");
+        scene.is_as_it_was("after the load was taken back").await;
+
+        root.query_drop("truncate table app.load").await.unwrap();
         tokio::select! {
             ended = agent.seed(|_| ()) => panic!("{ended:?}"),
             () = reaches(&mut root, middle) => {}
