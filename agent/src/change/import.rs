@@ -22,7 +22,7 @@ pub struct Setting {
     pub name: String,
     pub want: String,
     pub had: String,
-    /// Where `had` came from, by the server's own word: `compiled default`, `option file /etc/my.cnf`, `command line`, `SET`.
+    /// Where `had` came from, by the server's own word: `compiled default`, `option file /etc/my.cnf`, `command line`, `by SET`.
     pub origin: String,
     pub when: When,
 }

@@ -96,7 +96,7 @@ fn what_is_set_stands_until_it_is_set_back_and_nothing_else_has_changed() {
         let before = settings(&mut root).await;
         let import = needed(&server).await;
         assert_eq!(import.settings[0].name, "local_infile");
-        assert_eq!(import.settings[0].origin, "SET");
+        assert_eq!(import.settings[0].origin, "by SET");
         for _ in 0..2 {
             apply(&server, &import).await;
             let mut wanted = before.clone();

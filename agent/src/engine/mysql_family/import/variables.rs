@@ -40,7 +40,7 @@ pub(super) async fn read(session: &Session, vendor: Vendor, names: &[&str]) -> R
     let reading = |row: Vec<Option<String>>| {
         let mut row = row.into_iter().map(Option::unwrap_or_default);
         let (name, value, source, path) = (row.next()?, row.next()?, row.next()?, row.next()?);
-        let is_set = matches!(source.as_str(), "SQL" | "DYNAMIC");
+        let is_set = matches!(source.to_lowercase().as_str(), "sql" | "dynamic");
         Some((name, Reading { value, origin: origin(&source, &path), is_set }))
     };
     Ok(session.rows(&sql).await?.into_iter().filter_map(reading).collect())
@@ -48,14 +48,14 @@ pub(super) async fn read(session: &Session, vendor: Vendor, names: &[&str]) -> R
 
 /// In words (MariaDB manual, "Information Schema SYSTEM_VARIABLES Table"; MySQL manual, "The variables_info Table").
 fn origin(source: &str, path: &str) -> String {
-    match source {
-        "COMPILE-TIME" | "COMPILED" => "compiled default".into(),
-        "AUTO" => "chosen by the server".into(),
-        "CONFIG" | "GLOBAL" | "SERVER" | "EXPLICIT" | "EXTRA" | "USER" | "LOGIN" => format!("option file {path}"),
-        "COMMAND-LINE" | "COMMAND_LINE" => "command line".into(),
-        "PERSISTED" => "SET PERSIST".into(),
-        "SQL" | "DYNAMIC" => "SET".into(),
-        other => other.to_lowercase(),
+    match source.to_lowercase().replace('_', "-").as_str() {
+        "compile-time" | "compiled" => "compiled default".into(),
+        "auto" => "chosen by the server".into(),
+        "config" | "global" | "server" | "explicit" | "extra" | "user" | "login" => format!("option file {path}"),
+        "command-line" => "command line".into(),
+        "persisted" => "SET PERSIST".into(),
+        "sql" | "dynamic" => "by SET".into(),
+        other => other.to_owned(),
     }
 }
 
@@ -113,7 +113,10 @@ fn is_refusal(failure: &Failure) -> bool {
 fn statement(name: &str, from: &str, to: &str) -> String {
     match (name, to.parse::<u64>(), from.parse::<u64>()) {
         (REDO_LOG, ..) => format!("alter instance {} innodb redo_log", if to == "ON" { "enable" } else { "disable" }),
-        (_, Ok(to), Ok(from)) => format!("set global {name} = if(@@global.{name} = {from}, {to}, @@global.{name})"),
+        // MySQL reckons in decimals where numbers with and without sign meet, and takes none for a setting (error 1232).
+        (_, Ok(to), Ok(from)) => {
+            format!("set global {name} = cast(if(@@global.{name} = {from}, {to}, @@global.{name}) as unsigned)")
+        }
         _ => format!("set global {name} = {}", literal(to)),
     }
 }
