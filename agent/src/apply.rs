@@ -23,6 +23,7 @@ use crate::{
     change::Change,
     engine::Progress,
     host::Host,
+    import,
     ledger::{Entry, State},
 };
 
@@ -88,11 +89,12 @@ impl Events {
     }
 
     /// Turns an engine's byte counts into progress with rate and ETA.
-    fn follow(&self) -> mpsc::Sender<Progress> {
+    fn follow(&self, sign_of_life: impl Fn() + Send + 'static) -> mpsc::Sender<Progress> {
         let (sender, mut receiver) = mpsc::channel::<Progress>(16);
         let (events, began) = (self.clone(), Instant::now());
         tokio::spawn(async move {
             while let Some(Progress { done, total }) = receiver.recv().await {
+                sign_of_life();
                 events.copied.store(done, Ordering::Relaxed);
                 events.expected.store(total, Ordering::Relaxed);
                 let since = events.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
@@ -229,10 +231,21 @@ async fn forward(
     let work = async {
         host.ledger.write(Entry::Began { id: id.clone(), epoch, action, changes: changes.clone() }).await?;
         intent.begin(&at).await?;
-        let progress = at.events.follow();
+        let progress = {
+            let (host, id) = (host.clone(), id.clone());
+            at.events.follow(move || host.imports.renew(&id))
+        };
         for change in &changes {
             at.events.doing(change.to_string());
-            host.hands.apply(&id.migration, change, progress.clone()).await?;
+            if let Change::ImportSettings(import) = change {
+                host.imports.arm(host, &id, import);
+            }
+            for note in host.hands.apply(&id.migration, change, progress.clone()).await? {
+                at.events.doing(note);
+            }
+            if let Change::ImportOver(_) = change {
+                host.imports.disarm(&id);
+            }
         }
         intent.conclude(&at).await
     };
@@ -241,6 +254,9 @@ async fn forward(
         failure = intent.watch(&at) => Err(failure),
         () = cancel.cancelled() => Err(Failure::unknown("INTERRUPTED", format!("{id} is interrupted"), "run `flytt rollback` or `flytt resume`")),
     };
+    if result.is_err() {
+        import::end(host, &id, &changes).await;
+    }
     let began = host.ledger.operation(&id).is_some_and(|operation| operation.state == State::Began);
     match result {
         Ok(outcome) => {
@@ -300,7 +316,7 @@ pub(crate) async fn take_back(at: &At, id: &OperationId) -> Result<v1::Outcome, 
         }
         Some(recipe) => {
             let changes: Vec<Change> = host.engine()?.recipe(&id.migration, &recipe).await?;
-            let progress = at.events.follow();
+            let progress = at.events.follow(|| ());
             for change in &changes {
                 at.events.doing(change.to_string());
                 host.hands.apply(&id.migration, change, progress.clone()).await?;

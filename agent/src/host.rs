@@ -27,6 +27,7 @@ use crate::{
     change::{Change, Hands},
     config::Config,
     engine::Engine,
+    import::Imports,
     lease::{self, Leases},
     ledger::{Entry, Ledger, State, no_part},
     link::Tunnel,
@@ -46,6 +47,7 @@ pub struct Host {
     pub ledger: Ledger,
     pub hands: Hands,
     pub leases: Leases,
+    pub(crate) imports: Imports,
     pub samples: Samples,
     /// One operation at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -71,6 +73,7 @@ impl Host {
             ledger,
             hands,
             leases: Leases::default(),
+            imports: Imports::default(),
             samples,
             turn: tokio::sync::Mutex::default(),
             probing: Arc::default(),
@@ -424,6 +427,7 @@ impl Host {
     /// Ends what is at work and lets go of files and sockets.
     pub async fn close(&self) {
         self.ended.cancel();
+        crate::import::take_back_all(self).await;
         self.tunnels.lock().await.clear();
         self.samples.end().await;
     }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Time since boot, with the time asleep.
-fn boot_time() -> Duration {
+pub(crate) fn boot_time() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("every Linux since 2.6.39 has this clock");
     Duration::new(time.tv_sec().try_into().unwrap_or(0), time.tv_nsec().try_into().unwrap_or(0))
 }

@@ -14,6 +14,7 @@ pub mod engine;
 mod gates;
 mod guard;
 pub mod host;
+mod import;
 pub mod join;
 pub mod lease;
 pub mod ledger;

@@ -11,11 +11,12 @@ use flytt_proto::{
     v1,
 };
 
-use crate::{apply, baton::Phase, change::Change, host::Host, lease, ledger::State};
+use crate::{apply, baton::Phase, change::Change, host::Host, import, lease, ledger::State};
 
 /// What an earlier process of this agent left at work: leases go on or end, tunnels open again, copies are ended, and
 /// past the point of no return the move is completed.
 pub(crate) async fn take_up(host: &Arc<Host>) {
+    import::take_up(host).await;
     let book = host.ledger.book();
     if let Ok(engine) = host.engine() {
         engine.end_producers().await;

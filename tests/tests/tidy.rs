@@ -73,7 +73,7 @@ fn none(lines: &[String], law: &str) {
 
 #[test]
 fn only_change_calls_the_hands() {
-    let hands = [".execute(", ".reload()", ".tell(", ".back_up(", ".end_backup(", ".route("];
+    let hands = [".execute(", ".reload()", ".tell(", ".back_up(", ".end_backup(", ".route(", ".set_for_import(", ".set_back("];
     let mut lines = found(&["agent/src/"], &["agent/src/change/", "agent/src/engine/", "agent/src/router/"], &hands);
     // A copy that an earlier process of this agent left is ended at its start; its change stands in the ledger.
     lines.retain(|line| !(line.starts_with("agent/src/recovery.rs:") && line.contains("engine.end_backup(backup)")));

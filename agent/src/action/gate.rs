@@ -1,6 +1,7 @@
 //! Target, before the window (C0): nobody but us gets in, so that its promotion makes nobody writable.
 
 use super::*;
+use crate::import;
 
 #[tonic::async_trait]
 impl Intent for v1::Gate {
@@ -10,6 +11,11 @@ impl Intent for v1::Gate {
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         recipe(at, engine::Intent::Gate).await
+    }
+
+    /// Asked here, too: a server that applications will write to has its own settings, whoever looked before.
+    async fn begin(&self, at: &At) -> Result<(), Failure> {
+        import::must_be_over(&at.host).await
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {

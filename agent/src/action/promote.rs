@@ -1,7 +1,7 @@
 //! Target (C6): promoted behind its gate, and proven. Taken back by burning: ended, still gated, never to be opened.
 
 use super::*;
-use crate::{baton::Command, engine::Serving};
+use crate::{baton::Command, engine::Serving, import};
 
 #[tonic::async_trait]
 impl Intent for v1::Promote {
@@ -10,6 +10,7 @@ impl Intent for v1::Promote {
     }
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        import::must_be_over(&at.host).await?;
         claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         recipe(at, engine::Intent::Promote).await
     }
@@ -18,6 +19,7 @@ impl Intent for v1::Promote {
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let applied = at.host.engine()?.position().await?;
         super::gate::must_be_closed(at).await?;
+        import::must_be_over(&at.host).await?;
         at.host.baton(&at.migration, &Command::Promote { epoch: at.epoch, fence, applied }).await
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::import;
 
 #[tonic::async_trait]
 impl Intent for v1::Ready {
@@ -23,7 +24,8 @@ impl Intent for v1::Ready {
                 "make room on the source, then `flytt rollback` and start again",
             ));
         }
-        let findings = engine.obstacles(&at.migration, self).await?;
+        let mut findings = engine.obstacles(&at.migration, self).await?;
+        findings.extend(import::left(&at.host).await?);
         let changes = engine.recipe(&at.migration, &engine::Intent::Ready).await?;
         Ok(Survey { findings, changes })
     }

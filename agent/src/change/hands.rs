@@ -30,9 +30,15 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Does the change. Safe to repeat.
-    pub async fn apply(&self, migration: &Migration, change: &Change, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+    /// Does the change. Safe to repeat. Says what an operator should know of how it went, a line each.
+    pub async fn apply(
+        &self,
+        migration: &Migration,
+        change: &Change,
+        progress: mpsc::Sender<Progress>,
+    ) -> Result<Vec<String>, Failure> {
         self.fuse.point(|| format!("before {change}"))?;
+        let mut notes = Vec::new();
         match change {
             Change::Statement(statement) => self.engine()?.execute(&statement.run).await?,
             Change::Block(it) => {
@@ -53,8 +59,11 @@ impl Hands {
             Change::Server(verb) => self.engine()?.tell(migration, verb).await?,
             Change::Route(route) => self.router()?.route(route).await?,
             Change::Sysctl(it) => sysctl::apply(&self.kernel, it, &self.fuse)?,
+            Change::ImportSettings(import) => notes = self.engine()?.set_for_import(import).await?,
+            Change::ImportOver(import) => notes = self.engine()?.set_back(import).await?,
         }
-        self.fuse.point(|| format!("after {change}"))
+        self.fuse.point(|| format!("after {change}"))?;
+        Ok(notes)
     }
 
     /// Takes the change back, wherever it got to. Safe to repeat, and safe when it was never done. What somebody else has
@@ -93,6 +102,11 @@ impl Hands {
             Change::Server(Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
+            Change::ImportSettings(import) => {
+                let notes = self.engine()?.set_back(import).await?;
+                note = (!notes.is_empty()).then(|| notes.join("; "));
+            }
+            Change::ImportOver(_) => {}
         }
         self.fuse.point(|| format!("after undo of {change}"))?;
         Ok(note)

@@ -6,6 +6,7 @@
 mod block;
 pub(crate) mod data_dir;
 mod hands;
+mod import;
 pub mod sysctl;
 
 use std::{fmt, path::PathBuf};
@@ -13,6 +14,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use hands::Hands;
+pub use import::{Import, Setting, When};
 pub use sysctl::Sysctl;
 
 use crate::engine::Origin;
@@ -40,6 +42,10 @@ pub enum Change {
     Route(RouteChange),
     /// A kernel setting, live and over a restart.
     Sysctl(Sysctl),
+    /// The server's settings for an import, after a trial; before the load. Undo sets them back.
+    ImportSettings(Import),
+    /// The same set back; after the load.
+    ImportOver(Import),
 }
 
 /// SQL that the engine composed from checked names. Each statement is safe to repeat; so is each undo.
@@ -210,6 +216,8 @@ impl fmt::Display for Change {
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),
+            Change::ImportSettings(import) => import.fmt(f),
+            Change::ImportOver(_) => f.write_str("set back what was set for the import"),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    change::{Backup, Change, Statement, Verb},
+    change::{Backup, Change, Import, Statement, Verb},
     command::Command,
 };
 
@@ -225,6 +225,12 @@ pub trait Engine: Debug + Send + Sync + 'static {
     /// The local server's unix socket, where the tunnel's other end goes.
     fn socket(&self) -> std::path::PathBuf;
 
+    /// What stands on the server of an import that is over: `Block` for what is ours, `Warn` for what somebody else set since.
+    /// Asked of the server, whatever the record says.
+    async fn left_of_import(&self, _: &Import) -> Result<Vec<v1::Finding>, Failure> {
+        Ok(Vec::new())
+    }
+
     // --- what another agent draws from here: read, never written
 
     /// The program behind `producer`, on this host; whatever an earlier agent left of it is ended first.
@@ -247,6 +253,16 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure>;
     /// Ends the backup with all its processes and empties its directory; done when none is left.
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure>;
+    /// Tries each setting and leaves those in force that help. What came of each is returned, a line each; a setting that the
+    /// server refuses is such a line and no failure.
+    async fn set_for_import(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        Err(not_ours(self.name(), &Change::ImportSettings(import.clone())))
+    }
+    /// Sets back what still has our value, and takes the trial's leftovers away; done when the server says so, or has ended.
+    /// What somebody else has set since is left as it is, and named in the answer.
+    async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        Err(not_ours(self.name(), &Change::ImportOver(import.clone())))
+    }
 }
 
 /// What the source's end of a tunnel makes of a connection's first bytes.
@@ -267,7 +283,11 @@ pub trait Screen: Send {
 
 /// A verb that another engine's recipes use.
 fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
-    let sentence = format!("{} has no {}", engine.name(), Change::Server(verb.clone()));
+    not_ours(engine.name(), &Change::Server(verb.clone()))
+}
+
+fn not_ours(engine: &str, change: &Change) -> Failure {
+    let sentence = format!("{engine} has no {change}");
     Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
 }
 

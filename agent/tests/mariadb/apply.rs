@@ -12,7 +12,7 @@ pub(crate) fn shop() -> Migration {
     "shop".parse().unwrap()
 }
 
-fn hands(server: &Server) -> Hands {
+pub(crate) fn hands(server: &Server) -> Hands {
     Hands { engine: Some(server.engine.clone()), router: None, kernel: Kernel::default(), fuse: Fuse::default() }
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn apply(server: &Server, intent: &Intent) -> Vec<Change> {
 }
 
 pub(crate) async fn one(server: &Server, change: &Change) -> Result<(), Failure> {
-    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await
+    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await.map(drop)
 }
 
 pub(crate) async fn take_back(server: &Server, change: &Change) -> Result<Option<String>, Failure> {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts servers and writes throw-away files")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod agent;
 mod apply;
 mod everything;
 mod server;
@@ -14,4 +15,6 @@ mod cutover;
 mod facts;
 mod fence;
 mod hostile;
+mod import;
+mod killed;
 mod seed;

@@ -33,7 +33,7 @@ pub(crate) async fn one(server: &Server, change: &Change) -> Result<(), Failure>
     if matches!(change, Change::Backup(backup) if copied && server.data() == backup.into) {
         return Ok(());
     }
-    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await
+    hands(server).apply(&shop(), change, tokio::sync::mpsc::channel(64).0).await.map(drop)
 }
 
 /// Each twice, for the same reason.

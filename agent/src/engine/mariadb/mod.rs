@@ -14,7 +14,7 @@ use super::{
     mysql_family::{screen, session::Session},
 };
 use crate::{
-    change::{Backup, Change, Verb},
+    change::{Backup, Change, Import, Verb},
     config, secret,
 };
 
@@ -26,6 +26,7 @@ mod entrance;
 mod events;
 mod facts;
 mod findings;
+mod import;
 mod names;
 mod obstacles;
 mod position;
@@ -53,6 +54,11 @@ pub struct Mariadb {
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
         Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default(), pipes: None }
+    }
+
+    /// What could be set on this server while an import runs. Looks only.
+    pub async fn import(&self, migration: &Migration) -> Result<Import, Failure> {
+        self.import_settings(migration).await
     }
 
     /// With the pipes that a copy comes through.
@@ -150,6 +156,10 @@ impl Engine for Mariadb {
         self.config.socket.clone()
     }
 
+    async fn left_of_import(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
+        self.settings_left(import).await
+    }
+
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {
         self.run_unlogged(sql).await
     }
@@ -177,5 +187,13 @@ impl Engine for Mariadb {
 
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
         self.take_away(backup).await
+    }
+
+    async fn set_for_import(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        self.try_settings(import).await
+    }
+
+    async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        self.settings_back(import).await
     }
 }

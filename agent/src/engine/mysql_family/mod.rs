@@ -2,6 +2,7 @@
 //! How each replicates, fences and promotes differs, and stays with each engine.
 
 pub(super) mod failure;
+pub(super) mod import;
 pub(super) mod process;
 pub(super) mod quote;
 pub(super) mod screen;

@@ -1,0 +1,53 @@
+//! Binds MariaDB to the settings of an import.
+
+use flytt_proto::{failure::Failure, name::Migration, v1};
+
+use super::{Mariadb, names};
+use crate::{
+    change::Import,
+    engine::mysql_family::{
+        import::{self, Order, Vendor},
+        process,
+        session::Session,
+    },
+};
+
+impl Mariadb {
+    /// What could be set for an import, for the recipe of one. Without a server there is nothing to set.
+    pub(super) async fn import_settings(&self, migration: &Migration) -> Result<Import, Failure> {
+        let order = Order {
+            vendor: Vendor::Mariadb,
+            scratch: names::trial(migration),
+            server: process::server(&self.config.data_directory),
+            free_disk: process::free(&self.config.data_directory),
+            may_lose_data: false,
+        };
+        import::plan(&*self.session().await?, &order).await
+    }
+
+    pub(super) async fn try_settings(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        import::set(&self.patient().await?, Vendor::Mariadb, import).await
+    }
+
+    /// A server that is down has none of it any more.
+    pub(super) async fn settings_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        if process::server(&self.config.data_directory).is_none() {
+            return Ok(Vec::new());
+        }
+        import::set_back(&self.patient().await?, Vendor::Mariadb, import).await
+    }
+
+    pub(super) async fn settings_left(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
+        if process::server(&self.config.data_directory).is_none() {
+            return Ok(Vec::new());
+        }
+        import::left(&*self.session().await?, Vendor::Mariadb, import).await
+    }
+
+    /// A pool or a redo log that shrinks writes out first what is in it.
+    async fn patient(&self) -> Result<Session, Failure> {
+        let session = self.unlogged().await?;
+        session.run("set session max_statement_time = 600").await?;
+        Ok(session)
+    }
+}

@@ -1,0 +1,333 @@
+//! An import whose agent is killed, whose server is killed, and both, at ten points of it: whatever comes next finds the server's
+//! own settings. Asked of the server, all of them.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+use flytt_agent::change::{Import, When};
+use flytt_proto::v1::action::Kind;
+use mysql_async::{Conn, prelude::Queryable as _};
+
+use crate::{
+    agent::{Agent, Load, ROWS},
+    import::{plan, settings},
+    server::{Server, value},
+    user::as_server_user,
+};
+
+/// Where the agent of the process is to work, and whether it is to load or only to start.
+const STATE: &str = "FLYTT_TEST_AGENT_STATE";
+const BASE: &str = "FLYTT_TEST_AGENT_BASE";
+const LOADS: &str = "FLYTT_TEST_AGENT_LOADS";
+
+const LONG: Duration = Duration::from_secs(60);
+const STATEMENTS: u64 = 40;
+
+/// One setting goes through the trial, the others stand for sure.
+fn certain(mut import: Import) -> Import {
+    let tried = "innodb_log_file_size";
+    import.settings.iter_mut().filter(|setting| setting.name != tried).for_each(|setting| setting.when = When::Needed);
+    assert!(import.settings.iter().any(|setting| setting.name == tried));
+    import
+}
+
+fn load(import: Import) -> Load {
+    Load { import, statements: STATEMENTS, pause: Duration::from_millis(10), silent_from: STATEMENTS }
+}
+
+/// The process that is killed: not a test by itself.
+#[test]
+fn the_agent_of_another_test() {
+    let (Some(state), Some(base)) = (std::env::var_os(STATE), std::env::var_os(BASE)) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::attach(Path::new(&base), "source", 0);
+        let engine = server.engine.clone();
+        // The server is the other process's to end.
+        std::mem::forget(server);
+        let import = std::fs::read_to_string(Path::new(&base).join("import.json")).unwrap();
+        let agent = Agent::start(Path::new(&state), engine, load(serde_json::from_str(&import).unwrap())).await;
+        println!("up");
+        if std::env::var_os(LOADS).is_some() {
+            match agent.seed(|text| println!("says {text}")).await {
+                Ok(()) => println!("done"),
+                Err(code) => println!("failed {code}"),
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+}
+
+/// The agent's process; it ends with its value.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(base: &Path, state: &Path, loads: bool) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "killed::the_agent_of_another_test", "--nocapture", "--test-threads=1"]);
+        command.env(STATE, state).env(BASE, base).current_dir("/").stdout(Stdio::piped()).stderr(Stdio::null());
+        if loads {
+            command.env(LOADS, "1");
+        }
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// The first line that begins so.
+    fn hears(&self, begin: &str) -> String {
+        let until = Instant::now() + LONG;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(begin) => return line,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("the agent does not say {begin:?}"),
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// In the order in which an import comes by them; each is asked of the server.
+const POINTS: [&str; 9] = [
+    "@@global.innodb_flush_log_at_trx_commit = 2",
+    "@@global.innodb_buffer_pool_size = 64 << 20",
+    "exists (select 1 from information_schema.SCHEMATA where SCHEMA_NAME = 'flytt_shop$trial')",
+    "@@global.innodb_log_file_size = 64 << 20",
+    "(select count(*) from app.load) > 0",
+    "(select count(*) from app.load) >= 1000",
+    "(select count(*) from app.load) >= 2000",
+    "(select count(*) from app.load) >= 3000",
+    "(select count(*) from app.load) >= 4000",
+];
+
+async fn reaches(conn: &mut Conn, point: &str) {
+    let begun = Instant::now();
+    while value(conn, &format!("select {point}")).await != "1" {
+        assert!(begun.elapsed() < LONG, "{point} is not reached");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+struct Scene {
+    base: PathBuf,
+    server: Server,
+    before: BTreeMap<String, String>,
+    import: Import,
+}
+
+impl Scene {
+    async fn new(base: PathBuf) -> Self {
+        let server = Server::source(&base).await;
+        let mut root = server.root_session().await;
+        root.query_drop("create table app.load (id int auto_increment primary key, t varchar(300))").await.unwrap();
+        let before = settings(&mut root).await;
+        let import = certain(plan(&server).await);
+        std::fs::write(base.join("import.json"), serde_json::to_string(&import).unwrap()).unwrap();
+        assert_eq!(STATEMENTS * ROWS, 4000, "the points are of this many rows");
+        Self { base, server, before, import }
+    }
+
+    /// An import up to the `n`th point, in a ledger of its own; the tenth is its end.
+    async fn up_to(&self, n: usize) -> (Process, PathBuf) {
+        let mut root = self.server.root_session().await;
+        root.query_drop("truncate table app.load").await.unwrap();
+        let state = self.base.join(format!("agent-{n}"));
+        let agent = Process::start(&self.base, &state, true);
+        match POINTS.get(n) {
+            Some(point) => reaches(&mut root, point).await,
+            None => assert_eq!(agent.hears("done"), "done"),
+        }
+        (agent, state)
+    }
+
+    async fn is_as_it_was(&self, what: &str) {
+        assert_eq!(settings(&mut self.server.root_session().await).await, self.before, "{what}");
+        let left = flytt_agent::engine::Engine::left_of_import(&*self.server.engine, &self.import).await.unwrap();
+        assert_eq!(left, [], "{what}");
+    }
+
+    /// Of the first eight points it is certain that they are in the middle.
+    async fn is_under_way(&self, n: usize) {
+        if n < 8 {
+            let mut root = self.server.root_session().await;
+            let flush = value(&mut root, "select @@global.innodb_flush_log_at_trx_commit").await;
+            assert_eq!(flush, "2", "point {n}: there is nothing to set back");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves() {
+    as_server_user("killed::an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves", |base| async move {
+        let scene = Scene::new(base).await;
+        for n in 0..10 {
+            let (mut agent, state) = scene.up_to(n).await;
+            agent.kill();
+            scene.is_under_way(n).await;
+            let next = Process::start(&scene.base, &state, false);
+            next.hears("up");
+            scene.is_as_it_was(&format!("point {n}")).await;
+            let trial = "select count(*) from information_schema.SCHEMATA where SCHEMA_NAME like 'flytt%'";
+            assert_eq!(value(&mut scene.server.root_session().await, trial).await, "0", "point {n}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_killed_comes_back_with_its_own_settings_and_keeps_them() {
+    as_server_user("killed::a_server_that_is_killed_comes_back_with_its_own_settings_and_keeps_them", |base| async move {
+        let scene = Scene::new(base).await;
+        for n in 0..10 {
+            let (agent, _) = scene.up_to(n).await;
+            scene.server.kill().await;
+            scene.server.start().await;
+            scene.is_as_it_was(&format!("point {n}")).await;
+            // Nor does its agent, which is still there, bring any of it back.
+            if n < 8 {
+                agent.hears("failed");
+            }
+            scene.is_as_it_was(&format!("point {n}, after the agent has ended its import")).await;
+        }
+    });
+}
+
+#[test]
+fn both_killed_at_once_leave_nothing_whoever_comes_first() {
+    as_server_user("killed::both_killed_at_once_leave_nothing_whoever_comes_first", |base| async move {
+        let scene = Scene::new(base).await;
+        for n in 0..10 {
+            let (mut agent, state) = scene.up_to(n).await;
+            agent.kill();
+            scene.server.kill().await;
+            if n % 2 == 0 {
+                // A server that is down keeps no agent from starting.
+                let next = Process::start(&scene.base, &state, false);
+                next.hears("up");
+                scene.server.start().await;
+                scene.is_as_it_was(&format!("point {n}, the agent first")).await;
+            } else {
+                scene.server.start().await;
+                scene.is_as_it_was(&format!("point {n}")).await;
+                let next = Process::start(&scene.base, &state, false);
+                next.hears("up");
+                scene.is_as_it_was(&format!("point {n}, with its agent")).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
+    as_server_user("killed::a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let flush = "select @@global.innodb_flush_log_at_trx_commit";
+        let mut import = scene.import.clone();
+        import.lease_ms = 6_000;
+        // Fifteen seconds with signs of life, then fifteen without.
+        let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
+        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), load).await;
+        let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
+            let during = value(&mut root, flush).await;
+            reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
+            (during, value(&mut root, "select count(*) < 6000 from app.load").await)
+        });
+        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was");
+        at_work.unwrap();
+        assert_eq!(value(&mut root, "select count(*) from app.load").await, "6000");
+        scene.is_as_it_was("after the load").await;
+        agent.end().await;
+    });
+}
+
+#[test]
+fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once() {
+    as_server_user("killed::a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let endless = Load { statements: 100_000, ..load(scene.import.clone()) };
+        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), endless.clone()).await;
+        let middle = "(select count(*) from app.load) > 0 and @@global.innodb_flush_log_at_trx_commit = 2";
+
+        let (failed, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            root.query_drop("rename table app.load to app.other").await.unwrap();
+        });
+        assert!(failed.clone().is_err_and(|failed| failed.contains("1146")), "{failed:?}");
+        scene.is_as_it_was("after a load that has failed").await;
+
+        // Resumed, from the originals on record, and then interrupted by whoever takes it back.
+        root.query_drop("create table app.load like app.other").await.unwrap();
+        let (interrupted, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            agent.take_back("seed").await.unwrap();
+        });
+        assert!(interrupted.clone().is_err_and(|why| why.starts_with("INTERRUPTED")), "{interrupted:?}");
+        scene.is_as_it_was("after the load was taken back").await;
+
+        root.query_drop("truncate table app.load").await.unwrap();
+        tokio::select! {
+            ended = agent.seed(|_| ()) => panic!("{ended:?}"),
+            () = reaches(&mut root, middle) => {}
+        }
+        agent.end().await;
+        scene.is_as_it_was("after the agent's end").await;
+    });
+}
+
+#[test]
+fn no_cutover_while_anything_of_an_import_stands() {
+    as_server_user("killed::no_cutover_while_anything_of_an_import_stands", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), load(scene.import.clone())).await;
+        let mut said = Vec::new();
+        agent.seed(|text| said.push(text.to_owned())).await.unwrap();
+        assert!(said.iter().any(|text| text.starts_with("innodb_flush_log_at_trx_commit = 2 instead of 1")), "{said:#?}");
+        assert!(said.iter().any(|text| text.starts_with("innodb_log_file_size = ") && text.contains("in a trial")), "{said:#?}");
+
+        let ready = || {
+            Kind::Ready(flytt_proto::v1::Ready {
+                role: flytt_proto::v1::Role::Target.into(),
+                lag_ms: 1_000,
+                ..Default::default()
+            })
+        };
+        let gate = || Kind::Gate(flytt_proto::v1::Gate {});
+        let promote = || Kind::Promote(flytt_proto::v1::Promote::default());
+        root.query_drop("set global innodb_flush_log_at_trx_commit = 2").await.unwrap();
+        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
+            let refused = agent.run(step, kind, |_| ()).await.unwrap_err();
+            assert!(refused.starts_with("IMPORT_SETTING_STANDS: innodb_flush_log_at_trx_commit is 2"), "{step}: {refused}");
+        }
+        root.query_drop("set global innodb_flush_log_at_trx_commit = 1").await.unwrap();
+        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
+            let said = agent.run(step, kind, |_| ()).await;
+            assert!(!said.clone().is_err_and(|said| said.contains("IMPORT_SETTING")), "{step}: {said:?}");
+        }
+        agent.end().await;
+    });
+}
