@@ -14,6 +14,7 @@ use std::{
 
 use flytt::{
     canary::{self, Canary, Connection, Options, Outcome, Protocol, Record, Row, Verification},
+    spec::Engine,
     stage::{Place, Programs, Proxy, Upstream},
 };
 use mysql_async::{Conn, OptsBuilder, Row as Answer, prelude::Queryable as _};
@@ -205,7 +206,7 @@ async fn scene(vendor: Vendor) -> Scene {
         .await;
     let upstream = Upstream { port: server.port, status: None };
     let entrance = free_port();
-    let programs = Programs::find().expect("the stage's programs");
+    let programs = Programs::find(Engine::Mariadb).expect("the stage's programs");
     let proxy = Proxy::create(&place, &programs, entrance, upstream, upstream).await.expect("a proxy");
     Scene { proxy, server, place, _base: base }
 }
