@@ -97,6 +97,14 @@ fn keep_with(path: &Path, role: &str, verifier: impl Fn(&[u8]) -> String) -> io:
     Ok(verifier)
 }
 
+/// Removes a password file, where there is one.
+pub fn forget(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// The password kept for `role`.
 pub fn password(path: &Path, role: &str) -> io::Result<Secret> {
     read(path, role).map(|(secret, _)| secret)
