@@ -192,8 +192,8 @@ async fn no_secret_comes_out_of_a_whole_move() {
         texts.iter().any(|(path, text)| (path.ends_with(end) || path.ends_with(&beside)) && text.contains(word))
     };
     for (end, word) in [
-        ("db-old/log", "statement: "),
-        ("db-new/log", "statement: "),
+        ("db-old/server.log", "statement: "),
+        ("db-new/server.log", "statement: "),
         ("journal.db", "cut-fence"),
         ("db-new/agent/log", "promote"),
     ] {
