@@ -125,10 +125,10 @@ impl Database for Mariadb {
         Ok(said.replace('\t', "|"))
     }
 
-    /// The canary makes a database of its own.
+    /// The binary log has statements as they were written, passwords too. The canary makes a database of its own.
     fn application(&self, password: &str) -> String {
         format!(
-            "CREATE DATABASE app;\nCREATE USER app@'%' IDENTIFIED BY '{password}';\n\
+            "CREATE DATABASE app;\nSET SESSION sql_log_bin = 0;\nCREATE USER app@'%' IDENTIFIED BY '{password}';\n\
              GRANT ALL PRIVILEGES ON app.* TO app@'%';\nGRANT ALL PRIVILEGES ON flytt_canary.* TO app@'%';\n"
         )
     }
