@@ -197,9 +197,30 @@ mod tests {
     #[test]
     fn what_no_server_writes_is_refused() {
         for bad in [
-            "A", "A:", "A:0", "A:1-", "A:-1", "A:5-4", "A:+1", "A:1:", "A:1,", ",", "A:1:tag", "A:tag", "A:9tag:1", "A:t-g:1", "x:1",
-            "A:9223372036854775807", "A:99999999999999999999", "A:1\u{0}", "0-1-5", "A:1-2-3", "A:1;drop", "A-:1",
-            "A:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1", "3e11fa4771ca-11e1-9e33-c80aa9429562----:1",
+            "A",
+            "A:",
+            "A:0",
+            "A:1-",
+            "A:-1",
+            "A:5-4",
+            "A:+1",
+            "A:1:",
+            "A:1,",
+            ",",
+            "A:1:tag",
+            "A:tag",
+            "A:9tag:1",
+            "A:t-g:1",
+            "x:1",
+            "A:9223372036854775807",
+            "A:99999999999999999999",
+            "A:1\u{0}",
+            "0-1-5",
+            "A:1-2-3",
+            "A:1;drop",
+            "A-:1",
+            "A:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1",
+            "3e11fa4771ca-11e1-9e33-c80aa9429562----:1",
         ] {
             assert!(bad.replace('A', A).parse::<GtidSet>().is_err(), "{bad:?}");
         }
