@@ -204,8 +204,10 @@ fn haproxy() -> PathBuf {
 impl Config {
     /// Of the server that this host serves, whichever it is; `None` on a router's host.
     pub fn data_directory(&self) -> Option<&Path> {
-        let postgres = self.postgres.as_ref().map(|postgres| &*postgres.data_directory);
-        postgres.or_else(|| self.mariadb.as_ref().map(|mariadb| &*mariadb.data_directory))
+        let postgres = self.postgres.as_ref().map(|postgres| &postgres.data_directory);
+        let mariadb = self.mariadb.as_ref().map(|mariadb| &mariadb.data_directory);
+        let mysql = self.mysql.as_ref().map(|mysql| &mysql.data_directory);
+        postgres.or(mariadb).or(mysql).map(PathBuf::as_path)
     }
 
     /// Reads `agent.toml`. The error names the line.

@@ -94,6 +94,10 @@ impl Engine for Mysql {
         self.applied(position::of(position)?).await.map(Position::Mysql)
     }
 
+    async fn has_no_more_than(&self, end: &Position) -> Result<(), Failure> {
+        self.nothing_beyond(position::of(end)?).await
+    }
+
     async fn is_closed(&self, migration: &Migration) -> Result<bool, Failure> {
         self.closed_now(migration).await
     }

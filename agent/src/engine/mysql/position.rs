@@ -44,7 +44,7 @@ impl Mysql {
         executed(&session).await
     }
 
-    /// Returns once `goal` is applied; fails when the applier has stopped, and when this server has more than the source.
+    /// Returns once `goal` is applied; fails when the applier has stopped.
     pub(super) async fn applied(&self, goal: &GtidSet) -> Result<GtidSet, Failure> {
         // A wait takes the whole connection, so it has one of its own.
         let session = self.connect().await?;
@@ -68,13 +68,17 @@ impl Mysql {
             let sentence = format!("the server says that {goal} is applied, and is at {reached}");
             return Err(Failure::unknown("POSITIONS_DIFFER", sentence, "report this; the cutover is taken back"));
         }
-        // The other way round: there may be nothing here that the source has not, whoever wrote it.
-        let beyond = reached.without(goal);
-        if !beyond.is_empty() {
-            let sentence = format!("the target has {beyond}, which the source does not have");
-            return Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"));
-        }
         Ok(reached)
+    }
+
+    /// The sets compared the other way round: there may be nothing here that the source has not, whoever wrote it.
+    pub(super) async fn nothing_beyond(&self, end: &GtidSet) -> Result<(), Failure> {
+        let beyond = executed(&*self.session().await?).await?.without(end);
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let sentence = format!("the target has {beyond}, which the source does not have");
+        Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"))
     }
 
     /// Follows nobody, has the source's last transaction, and takes a durable write, as a server of its own.
