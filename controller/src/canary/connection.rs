@@ -36,9 +36,9 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum Login {
-    // A libpq configuration is large.
+    // Either driver's settings are large.
     Postgres(Box<postgres::Login>),
-    Mysql(mysql::Login),
+    Mysql(Box<mysql::Login>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Connection {
             }
             Protocol::Mysql => {
                 let (login, place) = mysql::Login::parse(text)?;
-                (Login::Mysql(login), place)
+                (Login::Mysql(Box::new(login)), place)
             }
         };
         Ok(Self { login, place })
@@ -223,6 +223,9 @@ mod tests {
     fn no_text_shows_the_password() {
         let connection = Connection::parse(Protocol::Postgres, GOOD).expect("valid");
         assert!(!format!("{connection} {connection:?} {:?}", connection.at("x", 1)).contains("hunter2"));
+        let option_file = "[client]\nhost = 127.0.0.1\nuser = app\npassword = hunter2\n";
+        let connection = Connection::parse(Protocol::Mysql, option_file).expect("valid");
+        assert_eq!(format!("{connection:?}"), "Connection(127.0.0.1:3306)");
         for bad in [
             "host=127.0.0.1 user=app password=hunter2 secret dbname=app",
             "host=127.0.0.1 user=app password='hunter2",

@@ -17,8 +17,10 @@ use super::{
 
 /// A server's number is its own even where host names are not: a replica of the same number is refused.
 const WHO: &str = "SELECT CONCAT(@@hostname, ':', @@port, ' (server ', @@server_id, ')')";
-/// Whatever the server's defaults are, an insert alone is a transaction, and a session outlives its commits.
-const SETTINGS: &str = "SET SESSION autocommit = 1, SESSION completion_type = 0";
+/// Whatever the server's defaults are: an insert alone is a transaction, a session outlives its commits, and a server that makes
+/// tables of another kind, which know no transactions, says so.
+const SETTINGS: &str = "SET SESSION autocommit = 1, SESSION completion_type = 0, \
+     SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 const MAKE_DATABASE: &str = "CREATE DATABASE flytt_canary CHARACTER SET utf8mb4";
 const MAKE_TABLE: &str = "CREATE TABLE flytt_canary.written (writer INT NOT NULL, seq BIGINT NOT NULL, \
      server VARCHAR(300) NOT NULL, PRIMARY KEY (writer, seq)) ENGINE = InnoDB";
@@ -178,6 +180,39 @@ impl From<Error> for Fault {
             }
             Error::Server(answer) => Fault::Broken(answer.message),
             error @ (Error::Io(_) | Error::Driver(_) | Error::Other(_) | Error::Url(_)) => Fault::Broken(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_plain_entrance_is_accepted() {
+        let parse = |text: &str| Login::parse(&format!("[client]\nuser=app\npassword=hunter2\n{text}"));
+        let place = |text| parse(text).map(|(_, place)| place).map_err(|failure| failure.code);
+        assert_eq!(place("host=db\nport=3307\nsocket=/s"), Ok(Place::Tcp("db".into(), 3307)));
+        // For the server's own clients this name is the socket; the canary goes where the application's driver goes.
+        assert_eq!(place("host=localhost"), Ok(Place::Tcp("localhost".into(), 3306)));
+        assert_eq!(place("socket=/run/s"), Ok(Place::Socket("/run/s".into())));
+        assert_eq!(place("host=db\nssl-mode=PREFERRED\nssl_verify_server_cert=0"), Ok(Place::Tcp("db".into(), 3306)));
+        for bad in ["", "port=1", "host=db\nport=hunter2", "host=db\nport=70000", "host=db\nssl", "host=db\nssl-mode=REQUIRED"] {
+            assert_eq!(place(bad), Err("CONNINFO_INVALID".to_owned()), "{bad}");
+            let failure = parse(bad).err().expect("refused");
+            assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+        }
+        assert!(Login::parse("[client]\nhost=db").is_err(), "no user");
+    }
+
+    #[test]
+    fn an_answer_that_ends_the_session_says_nothing_of_the_write() {
+        let answer = |code| Error::Server(mysql_async::ServerError { code, message: "x".into(), state: "HY000".into() }).into();
+        for code in [1053, 1180, 1317, 1927, 4031] {
+            assert!(matches!(answer(code), Fault::Broken(_)), "{code}");
+        }
+        for code in [1062, 1205, 1213, 1290, 1142] {
+            assert!(matches!(answer(code), Fault::Refused { .. }), "{code}");
         }
     }
 }

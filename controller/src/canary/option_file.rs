@@ -53,3 +53,52 @@ fn value(text: &str) -> Option<String> {
     let after = rest.as_str().trim();
     (after.is_empty() || after.starts_with('#')).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, name: &str) -> Option<String> {
+        client(text)?.remove(name)
+    }
+
+    #[test]
+    fn values_are_read_as_the_clients_of_the_server_read_them() {
+        for (line, expected) in [
+            ("password=plain", "plain"),
+            ("password =  two words  ", "two words"),
+            ("password = cut # short", "cut"),
+            ("password = 'a # b' # c", "a # b"),
+            ("password = \" spaces \"", " spaces "),
+            (r"password = a\sb\\c\td\x", "a b\\c\td\\x"),
+            ("password=a=b", "a=b"),
+            ("password = it's", "it's"),
+            ("password", ""),
+        ] {
+            assert_eq!(of(&format!("[client]\n{line}\n"), "password").as_deref(), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_group_client_counts_and_the_last_of_it() {
+        let text =
+            "# x\n; y\n[mysqld]\nport = 1\n[client]\nport = 2\nssl_mode = DISABLED\n\n[client]\nport = 3\n[dump]\nport = 4\n";
+        assert_eq!(of(text, "port").as_deref(), Some("3"));
+        assert_eq!(of(text, "ssl-mode").as_deref(), Some("DISABLED"));
+    }
+
+    #[test]
+    fn what_may_hide_something_is_not_understood() {
+        for text in [
+            "",
+            "port = 1",
+            "[client]",
+            "[client\nport = 1",
+            "[client]\nport = 1\n!include /x",
+            "[client]\npassword = 'x",
+            "[client]\npassword = 'x'y",
+        ] {
+            assert_eq!(client(text), None, "{text}");
+        }
+    }
+}
