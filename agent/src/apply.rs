@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     action::{self, At},
+    baton::Phase,
     change::Change,
     engine::Progress,
     host::Host,
@@ -307,7 +308,10 @@ pub(crate) async fn take_back(at: &At, id: &OperationId) -> Result<v1::Outcome, 
     host.ledger.write(Entry::Undoing { id: id.clone() }).await?;
     match intent.reversal() {
         None => {
-            for change in operation.changes.iter().rev() {
+            // A burned server is down, and stays so until a new copy is in its place: what stands in it goes with its data.
+            let burned = host.phase(&id.migration) == Some(Phase::Burned);
+            let moot = |change: &&Change| burned && matches!(change, Change::Server(_) | Change::Statement(_));
+            for change in operation.changes.iter().rev().filter(|change| !moot(change)) {
                 at.events.doing(format!("take back: {change}"));
                 if let Some(note) = host.hands.undo(&id.migration, change).await? {
                     at.events.doing(note);

@@ -24,7 +24,7 @@ use crate::{
     view::{Human, Json, Line, View},
 };
 
-/// Move a live PostgreSQL server to another machine while the application keeps running.
+/// Move a live PostgreSQL or MariaDB server to another machine while the application keeps running.
 #[derive(Debug, Parser)]
 #[command(name = "flytt", version, about, max_term_width = 100)]
 pub struct Arguments {

@@ -31,6 +31,13 @@ enum Vendor {
 }
 
 impl Vendor {
+    fn engine(self) -> Engine {
+        match self {
+            Vendor::Mariadb => Engine::Mariadb,
+            Vendor::Mysql => Engine::Mysql,
+        }
+    }
+
     fn server(self) -> &'static str {
         match self {
             Vendor::Mariadb => "/usr/sbin/mariadbd",
@@ -206,7 +213,7 @@ async fn scene(vendor: Vendor) -> Scene {
         .await;
     let upstream = Upstream { port: server.port, status: None };
     let entrance = free_port();
-    let programs = Programs::find(Engine::Mariadb).expect("the stage's programs");
+    let programs = Programs::find(vendor.engine()).expect("the stage's programs");
     let proxy = Proxy::create(&place, &programs, entrance, upstream, upstream).await.expect("a proxy");
     Scene { proxy, server, place, _base: base }
 }

@@ -184,6 +184,39 @@ async fn a_stage_with_agents_serves_the_application_and_leaves_nothing() {
     base.assert_empty();
 }
 
+async fn servers_come_back_after_a_power_cut_and_leave_nothing(engine: Engine) {
+    let base = base();
+    let options = Options { engine, agent: None, ..base.options() };
+    let stage = Stage::build(&options, async |_, _, _, _| Ok(())).await.expect("a stage");
+    let rows = "SELECT count(*), sum(length(body)) >= 1900000 FROM orders";
+    let found = stage.source.sql("app", rows).await.expect("rows");
+    assert!(["2048|t", "2048|1"].contains(&&*found), "{found}");
+    assert!(stage.migration.contains(&format!("engine = \"{}\"", engine.name())), "{}", stage.migration);
+    stage.source.kill_hard();
+    assert!(eventually(|| !stage.source.is_running()).await);
+    stage.source.start().await.expect("started again");
+    let way_in = stage.connection().expect("a way in").at("127.0.0.1", stage.source.port());
+    way_in.answers().await.expect("served");
+    stage.tear_down().await;
+    base.assert_empty();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_servers_come_back_and_leave_nothing() {
+    servers_come_back_after_a_power_cut_and_leave_nothing(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_servers_come_back_and_leave_nothing() {
+    servers_come_back_after_a_power_cut_and_leave_nothing(Engine::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "this machine has no MySQL server for the tests")]
+async fn mysql_servers_come_back_and_leave_nothing() {
+    servers_come_back_after_a_power_cut_and_leave_nothing(Engine::Mysql).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_dropped_leaves_nothing() {
     let base = base();

@@ -103,7 +103,11 @@ fn running() -> Failure {
 fn data_directory(host: &Host) -> Result<Place, Failure> {
     host.engine()?;
     let directory = host.config.data_directory().ok_or_else(|| {
-        Failure::refused("NO_ENGINE", "this host serves no database", "add a [postgres] or [mariadb] section to its agent.toml")
+        Failure::refused(
+            "NO_ENGINE",
+            "this host serves no database",
+            "add a [postgres], [mariadb] or [mysql] section to its agent.toml",
+        )
     })?;
     Ok(Place::Under { directory: directory.to_owned(), state: Some(host.config.state.clone()) })
 }

@@ -75,7 +75,7 @@ impl Engine {
                 return;
             }
             (Self::Postgres, SystemId::Uuid(_)) => ("a whole number", "write what `pg_controldata` prints"),
-            (Self::Mariadb, SystemId::Uuid(_)) => ("a whole number", "write the one that `flytt check` names"),
+            (Self::Mariadb, SystemId::Uuid(_)) => ("a whole number", "write the one that `flytt plan` names"),
             (Self::Mysql, SystemId::Number(_)) => ("a UUID", "write the `server-uuid` of its auto.cnf"),
         };
         let sentence = format!("`replace`: {} names a server by {fits}", self.title());

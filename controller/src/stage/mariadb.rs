@@ -1,28 +1,20 @@
 //! MariaDB on the stage: the option file outside the data directory, a directory beside it for the agent's own options, the
 //! administrator known by the unix socket and the application by its password.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use flytt_proto::failure::Failure;
-use tokio::net::UnixStream;
 
 use super::{
-    not_up,
-    ports::free_ports,
-    processes,
+    mysql_family::{self, OPTIONS, option, socket},
     programs::missing,
-    server::{Database, Layout, START, STATEMENT},
+    server::{Database, Layout, START},
 };
 
 const SERVER: &str = "/usr/sbin/mariadbd";
 const BIN: &str = "/usr/bin";
-const OPTIONS: &str = "my.cnf";
-/// A server of which nothing is to be seen by then has ended.
-const APPEARS: Duration = Duration::from_secs(5);
+/// Of the agent's own option files.
+const DROP_IN: &str = "options";
 
 #[derive(Debug)]
 pub(super) struct Mariadb;
@@ -45,21 +37,6 @@ impl Mariadb {
 
 fn at_bin(program: &str) -> PathBuf {
     Path::new(BIN).join(program)
-}
-
-fn socket(at: &Layout) -> PathBuf {
-    at.run().join("s")
-}
-
-/// Of the agent's own option files.
-const DROP_IN: &str = "options";
-
-fn drop_in(at: &Layout) -> PathBuf {
-    at.root.join(DROP_IN)
-}
-
-fn option(name: &str, path: &Path) -> String {
-    format!("--{name}={}", path.display())
 }
 
 #[tonic::async_trait]
@@ -88,7 +65,7 @@ impl Database for Mariadb {
             at.data().display(),
             socket(at).display(),
             at.tmp().display(),
-            drop_in(at).display(),
+            at.root.join(DROP_IN).display(),
         );
         vec![(OPTIONS, text)]
     }
@@ -101,34 +78,18 @@ impl Database for Mariadb {
         at.program(at_bin("mariadb-install-db"), &arguments).run("", START).await.map(drop)
     }
 
-    /// In a session of its own, as an agent starts it: it outlives whoever started it.
     async fn start(&self, at: &Layout) -> Result<(), Failure> {
-        let (options, log) = (option("defaults-file", &at.etc().join(OPTIONS)), option("log-error", &at.log()));
-        at.program("/usr/bin/setsid".into(), &["--fork", SERVER, &options, &log]).run("", START).await?;
-        let begun = Instant::now();
-        // Whoever is let in by the socket is served: it opens last.
-        while UnixStream::connect(socket(at)).await.is_err() {
-            let has_ended = begun.elapsed() > APPEARS && !processes::any(&at.data());
-            if has_ended || begun.elapsed() > START {
-                return Err(not_up(&format!("the server {} does not start", at.name), &at.log()));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.sql(at, "", "SELECT 1").await.map(drop)
+        mysql_family::start(at, Path::new(SERVER)).await
     }
 
     async fn sql(&self, at: &Layout, database: &str, statements: &str) -> Result<String, Failure> {
-        let (socket, user) = (option("socket", &socket(at)), format!("--user={}", at.account.name));
-        let database = format!("--database={database}");
-        let arguments = ["--no-defaults", "--batch", "--raw", "--skip-column-names", &socket, &user, &database];
-        let said = at.program(at_bin("mariadb"), &arguments).run(statements, STATEMENT).await?;
-        Ok(said.replace('\t', "|"))
+        mysql_family::sql(at, at_bin("mariadb"), database, statements).await
     }
 
-    /// The canary makes a database of its own.
+    /// The binary log has statements as they were written, passwords too. The canary makes a database of its own.
     fn application(&self, password: &str) -> String {
         format!(
-            "CREATE DATABASE app;\nCREATE USER app@'%' IDENTIFIED BY '{password}';\n\
+            "CREATE DATABASE app;\nSET SESSION sql_log_bin = 0;\nCREATE USER app@'%' IDENTIFIED BY '{password}';\n\
              GRANT ALL PRIVILEGES ON app.* TO app@'%';\nGRANT ALL PRIVILEGES ON flytt_canary.* TO app@'%';\n"
         )
     }
@@ -144,25 +105,10 @@ impl Database for Mariadb {
     }
 
     fn way_in(&self, port: u16, password: &str) -> String {
-        format!("[client]\nhost = 127.0.0.1\nport = {port}\nuser = app\npassword = {password}\n")
+        mysql_family::way_in(port, password)
     }
 
     fn agent(&self, at: &Layout) -> Result<String, Failure> {
-        let [tunnel] = free_ports()?;
-        let paths = [
-            ("data_directory", at.data()),
-            ("config_file", at.etc().join(OPTIONS)),
-            ("drop_in", drop_in(at)),
-            ("server", SERVER.into()),
-            ("bin", BIN.into()),
-            ("socket", socket(at)),
-            ("log", at.log()),
-        ];
-        let mut text = "\n[mariadb]\n".to_owned();
-        for (key, path) in paths {
-            let _ = writeln!(text, "{key} = \"{}\"", path.display());
-        }
-        let _ = writeln!(text, "port = {}\ntunnel_port = {tunnel}\naccount = \"{}\"", at.port, at.account.name);
-        Ok(text)
+        mysql_family::agent("mariadb", at, Path::new(SERVER), Path::new(BIN), &[("drop_in", at.root.join(DROP_IN))])
     }
 }

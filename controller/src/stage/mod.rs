@@ -5,6 +5,8 @@ mod agent;
 mod disk;
 mod mariadb;
 mod memory;
+mod mysql;
+mod mysql_family;
 mod place;
 mod ports;
 mod postgres;

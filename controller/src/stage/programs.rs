@@ -7,7 +7,7 @@ use std::{
 
 use flytt_proto::failure::Failure;
 
-use super::{mariadb::Mariadb, postgres::Postgres, server::Database};
+use super::{mariadb::Mariadb, mysql::Mysql, postgres::Postgres, server::Database};
 use crate::spec::Engine;
 
 const HAPROXY: &str = "/usr/sbin/haproxy";
@@ -30,7 +30,7 @@ impl Programs {
         let database: Arc<dyn Database> = match engine {
             Engine::Postgres => Arc::new(Postgres::find()?),
             Engine::Mariadb => Arc::new(Mariadb::find()?),
-            Engine::Mysql => return Err(missing("mysql-server-core", Path::new("/usr/sbin/mysqld"))),
+            Engine::Mysql => Arc::new(Mysql::find()?),
         };
         Ok(Self { database, haproxy })
     }

@@ -80,8 +80,9 @@ impl Layout {
         self.root.join("tmp")
     }
 
+    /// With an ending: a name that has none gets another from some servers.
     pub(super) fn log(&self) -> PathBuf {
-        self.root.join("log")
+        self.root.join("server.log")
     }
 
     pub(super) fn program(&self, path: PathBuf, arguments: &[&str]) -> Program {

@@ -44,7 +44,7 @@ pub async fn samples(session: &Session, options: &Options, view: &mut dyn View) 
             None => Err(Failure::refused(
                 "NO_PEAK",
                 format!("{} has seen nothing of a data directory's device yet", options.host),
-                "see that its agent.toml has a [postgres] or [mariadb] section and that `data_directory` lies on a local disk",
+                "see that its agent.toml has a [postgres], [mariadb] or [mysql] section and that `data_directory` lies on a local disk",
             )
             .into()),
         };

@@ -2,19 +2,23 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use flytt::stage::{Server, Stage};
+use flytt::{
+    spec::Engine,
+    stage::{Server, Stage},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
+    engine: Engine,
     /// Every configuration file of both servers, byte by byte.
     files: BTreeMap<String, String>,
     /// Names beside the data directories: trash among them.
     beside: Vec<String>,
     /// Secrets, marks, tunnels' sockets: what agents keep for a move.
     kept: Vec<String>,
-    /// Slots, roles and settings of ours in a server that answers; its name before each.
+    /// What is ours in a server that answers: slots, accounts, databases, settings; its name before each.
     in_servers: Vec<String>,
     /// Copies under way.
     processes: Vec<String>,
@@ -24,14 +28,22 @@ pub(crate) struct Trace {
     target_data: bool,
 }
 
-const OURS: &str = "SELECT 'slot ' || slot_name FROM pg_replication_slots \
+const IN_POSTGRES: &str = "SELECT 'slot ' || slot_name FROM pg_replication_slots \
      UNION ALL SELECT 'role ' || rolname FROM pg_roles WHERE rolname LIKE 'flytt%' \
      UNION ALL SELECT 'setting ' || name FROM pg_file_settings WHERE name IN ('primary_conninfo', 'primary_slot_name') \
      ORDER BY 1";
 
+/// The canary's database is a test's own.
+const IN_MARIADB: &str = "SELECT concat('account ', User, '@', Host) FROM mysql.global_priv WHERE User LIKE 'flytt%' \
+     UNION ALL SELECT concat('database ', SCHEMA_NAME) FROM information_schema.SCHEMATA \
+     WHERE SCHEMA_NAME LIKE 'flytt%' AND SCHEMA_NAME <> 'flytt_canary' \
+     UNION ALL SELECT concat('locked ', User, '@', Host) FROM mysql.global_priv WHERE json_value(Priv, '$.account_locked') = '1' \
+     UNION ALL SELECT concat('event_scheduler ', @@global.event_scheduler) ORDER BY 1";
+
 impl Trace {
     pub(crate) async fn of(stage: &Stage) -> Self {
         let mut trace = Self {
+            engine: stage.engine,
             files: BTreeMap::new(),
             beside: Vec::new(),
             kept: Vec::new(),
@@ -42,9 +54,11 @@ impl Trace {
         };
         for server in [&stage.source, &stage.target] {
             let (name, root) = (server.name(), server.data().parent().expect("a host's directory").to_owned());
-            for file in names(&root.join("etc")) {
-                let text = fs::read_to_string(root.join("etc").join(&file)).expect("a text");
-                trace.files.insert(format!("{name}/etc/{file}"), text);
+            for place in ["etc", "options"] {
+                for file in names(&root.join(place)) {
+                    let text = fs::read_to_string(root.join(place).join(&file)).expect("a text");
+                    trace.files.insert(format!("{name}/{place}/{file}"), text);
+                }
             }
             trace.beside.extend(names(&root).into_iter().map(|entry| format!("{name}/{entry}")));
             for place in ["state/secret", "state/seed", "run"] {
@@ -56,22 +70,39 @@ impl Trace {
                     trace.kept.push(format!("{name}/data/{signal}"));
                 }
             }
-            trace.in_servers.extend(in_server(server).await);
+            trace.in_servers.extend(in_server(stage.engine, server).await);
         }
-        let log = |entry: &String| entry.ends_with("/log");
+        let log = |entry: &String| entry.ends_with("/server.log");
         trace.beside.retain(|entry| !log(entry));
         trace
     }
 
-    /// After a move that is finished: as before on both sides, but that the old source is down and stays fenced for good.
+    /// After a move that is finished: as before on both sides, but that the old source stays fenced for good.
     pub(crate) fn assert_moved_from(mut self, before: &Self) {
         let mut wanted = before.clone();
-        let fenced = self.files.remove("db-old/etc/pg_hba.conf").expect("there");
-        let was = wanted.files.remove("db-old/etc/pg_hba.conf").expect("there");
-        assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
-        assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
+        match self.engine {
+            Engine::Postgres => {
+                let fenced = self.files.remove("db-old/etc/pg_hba.conf").expect("there");
+                let was = wanted.files.remove("db-old/etc/pg_hba.conf").expect("there");
+                assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
+                assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
+                wanted.kept.push("db-old/data/standby.signal".into());
+            }
+            Engine::Mariadb | Engine::Mysql => {
+                for purpose in ["fence", "surrendered"] {
+                    let fence = self.files.remove(&format!("db-old/options/flytt-demo-{purpose}.cnf")).expect("closed for good");
+                    assert!(fence.contains("read_only"), "{fence}");
+                }
+                // The account by which its agent gets past that, and nobody else does.
+                wanted.kept.push("db-old/state/secret/_agent.pgpass".into());
+                let (shut, open): (Vec<_>, Vec<_>) = self.in_servers.drain(..).partition(|line| line.starts_with("db-old: "));
+                assert!(shut[0].contains("locked"), "{shut:?}");
+                self.in_servers = open;
+                // The new server is what the old one was.
+                wanted.in_servers.iter_mut().for_each(|line| *line = line.replace("db-old: ", "db-new: "));
+            }
+        }
         wanted.target_data = true;
-        wanted.kept.push("db-old/data/standby.signal".into());
         // Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
         let server = |line: &String| line.split(' ').next().map(str::to_owned).unwrap_or_default();
         let (ours, theirs): (Vec<_>, Vec<_>) =
@@ -90,11 +121,15 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-async fn in_server(server: &Server) -> Vec<String> {
+async fn in_server(engine: Engine, server: &Server) -> Vec<String> {
     if !server.is_running() {
         return Vec::new();
     }
-    let text = match server.sql("postgres", OURS).await {
+    let (database, ours) = match engine {
+        Engine::Postgres => ("postgres", IN_POSTGRES),
+        Engine::Mariadb | Engine::Mysql => ("mysql", IN_MARIADB),
+    };
+    let text = match server.sql(database, ours).await {
         Ok(text) => text,
         Err(failure) => format!("does not answer: {failure}"),
     };
@@ -105,7 +140,8 @@ fn processes(stage: &Path) -> Vec<String> {
     let wanted = stage.display().to_string();
     let all = procfs::process::all_processes().expect("proc").filter_map(Result::ok);
     let lines = all.filter_map(|process| Some(process.cmdline().ok()?.join(" ")));
-    lines.filter(|line| line.contains("pg_basebackup") && line.contains(&wanted)).collect()
+    let copies = |line: &String| ["pg_basebackup", "mariadb-backup", "mbstream"].iter().any(|program| line.contains(program));
+    lines.filter(|line| copies(line) && line.contains(&wanted)).collect()
 }
 
 /// `<name> <administrative state>`, as HAProxy itself says (management guide, `show servers state`).

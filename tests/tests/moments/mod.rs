@@ -5,6 +5,7 @@ mod bad_input;
 pub(crate) mod flytt;
 mod gates;
 pub(crate) mod left;
+mod mariadb;
 mod other_version;
 mod secrets;
 pub(crate) mod shell;
@@ -23,9 +24,11 @@ use ::flytt::{
     canary::{self, Canary},
     enrol,
     home::Home,
+    spec::Engine,
     stage::{self, Agents, Server, Stage},
 };
 use flytt_proto::{durable, name::HostName};
+use mysql_async::prelude::Queryable as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
@@ -35,6 +38,8 @@ use self::{
 
 /// As fast as it goes.
 pub(crate) const FAST: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"none\"\n";
+/// The same for an engine whose copy begins with no checkpoint.
+pub(crate) const UNLIMITED: &str = "[seed]\nmax_rate = \"none\"\n";
 /// The copy of a small cluster takes some seconds.
 pub(crate) const SLOW: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"8MiB/s\"\n";
 /// How long the application may be without a writable database, without a person.
@@ -97,11 +102,15 @@ fn copy_directory(from: &Path, to: &Path) {
 
 impl Scene {
     pub(crate) async fn set(data_mib: u32, settings: &str) -> Self {
+        Self::of(Engine::Postgres, data_mib, settings).await
+    }
+
+    pub(crate) async fn of(engine: Engine, data_mib: u32, settings: &str) -> Self {
         let turn = TURNS.acquire().await.unwrap();
         let base = tempfile::Builder::new().prefix("moment").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let agent = stage::agent_beside_us().expect("built with the whole workspace");
-        let options = stage::Options { base: base.path().into(), data_mib, agent: Some(agent), ..stage::Options::default() };
+        let options = stage::Options { base: base.path().into(), engine, data_mib, agent: Some(agent) };
         let mut codes = Vec::new();
         let enrol = async |home: &Path, name: &str, address: SocketAddr, code: &str| {
             codes.push(code.to_owned());
@@ -160,15 +169,31 @@ impl Scene {
     pub(crate) async fn accepts_writes(&self, server: &Server) -> bool {
         let entrance = self.stage.proxy.entrance().port();
         let text = std::fs::read_to_string(&self.stage.conninfo).unwrap();
-        let text = text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port()));
         let write = async {
-            let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.ok()?;
-            let connection = tokio::spawn(connection);
-            let done =
-                client.batch_execute("CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())");
-            let done = done.await.ok();
-            connection.abort();
-            done
+            match self.stage.engine {
+                Engine::Postgres => {
+                    let text = text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port()));
+                    let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.ok()?;
+                    let connection = tokio::spawn(connection);
+                    let made = "CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())";
+                    let done = client.batch_execute(made).await.ok();
+                    connection.abort();
+                    done
+                }
+                Engine::Mariadb | Engine::Mysql => {
+                    let password = text.lines().find_map(|line| line.strip_prefix("password = "));
+                    let login = mysql_async::OptsBuilder::default()
+                        .ip_or_hostname("127.0.0.1")
+                        .tcp_port(server.port())
+                        .user(Some("app"))
+                        .pass(password)
+                        .db_name(Some("app"))
+                        .prefer_socket(false);
+                    let mut client = mysql_async::Conn::new(login).await.ok()?;
+                    client.query_drop("CREATE TABLE IF NOT EXISTS probe (at timestamp)").await.ok()?;
+                    client.query_drop("INSERT INTO probe VALUES (now())").await.ok()
+                }
+            }
         };
         matches!(tokio::time::timeout(Duration::from_secs(3), write).await, Ok(Some(())))
     }

@@ -16,9 +16,12 @@ use std::{
     time::Duration,
 };
 
-use flytt::stage::MIGRATION;
+use flytt::{
+    spec::Engine,
+    stage::{MIGRATION, Server},
+};
 
-use super::{FAST, Scene, flytt::Ended};
+use super::{FAST, Scene, UNLIMITED, flytt::Ended};
 
 /// A secret in every form in which it could be written, and the one file that may hold it.
 struct Secret {
@@ -112,11 +115,16 @@ fn secrets(scene: &Scene) -> Vec<Secret> {
     let keys = there.into_iter().filter(|(path, _)| path.ends_with("key.pem"));
     let mut all: Vec<Secret> = keys.map(|(path, pem)| private_key(path, &pem)).collect();
     assert!(all.len() >= 5, "three agents, the authority and the operator have a key each: {}", all.len());
-    let passfile = scene.stage.place.path().join(format!("db-new/agent/state/secret/{MIGRATION}.pgpass"));
-    all.push(password(passfile, "the replication role's password", |text| {
-        text.lines().last()?.rsplit(':').next().map(str::to_owned)
-    }));
+    let kept = |host: &str, name: &str| {
+        let passfile = scene.stage.place.path().join(format!("{host}/agent/state/secret/{name}.pgpass"));
+        password(passfile, name, |text| text.lines().last()?.rsplit(':').next().map(str::to_owned))
+    };
+    all.push(kept("db-new", MIGRATION));
+    if scene.stage.engine != Engine::Postgres {
+        all.extend(["db-old", "db-new"].map(|host| kept(host, "_agent")));
+    }
     all.push(password(scene.stage.conninfo.clone(), "the canary's password", |text| {
+        let text = text.replace(" = ", "=");
         text.split_whitespace().find_map(|word| word.strip_prefix("password=")).map(str::to_owned)
     }));
     assert_eq!(scene.codes.len(), 3);
@@ -149,20 +157,59 @@ fn said(name: &str, ended: &Ended) -> (PathBuf, String) {
     (format!("the output of {name}").into(), format!("{lines}\n{}", ended.words))
 }
 
+const LOUD_POSTGRES: &str = "log_statement = 'all'\nlog_min_duration_statement = 0\nlog_min_error_statement = 'debug5'\n\
+     log_min_messages = 'debug1'\nlog_connections = on\nlog_replication_commands = on\n";
+
 async fn log_everything(scene: &Scene) {
+    let general = |server: &Server| server.data().with_file_name("general.log").display().to_string();
     for server in [&scene.stage.source, &scene.stage.target] {
         let text = fs::read_to_string(server.config_file()).unwrap();
-        let loud = "log_statement = 'all'\nlog_min_duration_statement = 0\nlog_min_error_statement = 'debug5'\n\
-                    log_min_messages = 'debug1'\nlog_connections = on\nlog_replication_commands = on\n";
+        let loud = match scene.stage.engine {
+            Engine::Postgres => LOUD_POSTGRES.to_owned(),
+            Engine::Mariadb | Engine::Mysql => {
+                format!("[mysqld]\ngeneral_log = 1\ngeneral_log_file = {}\nlog_warnings = 9\n", general(server))
+            }
+        };
         fs::write(server.config_file(), format!("{text}\n{loud}")).unwrap();
     }
-    scene.stage.source.sql("postgres", "select pg_reload_conf()").await.unwrap();
+    let source = &scene.stage.source;
+    let done = match scene.stage.engine {
+        Engine::Postgres => source.sql("postgres", "select pg_reload_conf()").await,
+        Engine::Mariadb | Engine::Mysql => {
+            let now = format!("set global general_log_file = '{}'; set global general_log = 1", general(source));
+            source.sql("mysql", &now).await
+        }
+    };
+    done.unwrap();
+}
+
+/// What a log must have in it, for it was searched only then; and who must have been seen at work.
+fn at_work(engine: Engine) -> ([(&'static str, &'static str); 2], &'static [&'static str]) {
+    match engine {
+        Engine::Postgres => (
+            [("db-old/server.log", "statement: "), ("db-new/server.log", "statement: ")],
+            &["pg_basebackup", "flytt-agent --config", "pg_ctl start", "walreceiver"],
+        ),
+        Engine::Mariadb | Engine::Mysql => (
+            [("db-old/general.log", "flytt_demo_repl"), ("db-new/general.log", "flytt_canary")],
+            &["mariadb-backup --no-defaults --backup", "mbstream", "flytt-agent --config", "mariadbd --defaults-file"],
+        ),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_comes_out_of_a_whole_move() {
+    none_comes_out(Engine::Postgres, FAST).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_comes_out_of_a_whole_move_of_mariadb() {
+    none_comes_out(Engine::Mariadb, UNLIMITED).await;
+}
+
+async fn none_comes_out(engine: Engine, settings: &str) {
     let sampler = Sampler::start();
-    let scene = Scene::set(10, FAST).await;
+    let scene = Scene::of(engine, 10, settings).await;
     log_everything(&scene).await;
     let text = fs::read_to_string(&scene.file).unwrap();
     let conninfo = scene.stage.conninfo.display().to_string();
@@ -191,20 +238,16 @@ async fn no_secret_comes_out_of_a_whole_move() {
         let beside = format!("{end}-wal");
         texts.iter().any(|(path, text)| (path.ends_with(end) || path.ends_with(&beside)) && text.contains(word))
     };
-    for (end, word) in [
-        ("db-old/log", "statement: "),
-        ("db-new/log", "statement: "),
-        ("journal.db", "cut-fence"),
-        ("db-new/agent/log", "promote"),
-    ] {
+    let (logged, programs) = at_work(engine);
+    for (end, word) in logged.into_iter().chain([("journal.db", "cut-fence"), ("db-new/agent/log", "promote")]) {
         assert!(is_there(end, word), "nothing was searched: {end}");
     }
     assert!(
         texts.iter().any(|(path, _)| path.ends_with("ledger.db")) && texts.iter().any(|(path, _)| path.ends_with("haproxy.log"))
     );
 
-    for program in ["pg_basebackup", "flytt-agent --config", "pg_ctl start", "walreceiver"] {
-        assert!(processes.iter().any(|text| text.contains(program)), "{program} was not seen at work");
+    for program in programs {
+        assert!(processes.iter().any(|text| text.contains(*program)), "{program} was not seen at work");
     }
     let processes: Vec<_> = processes.into_iter().map(|text| (PathBuf::from("a process"), text)).collect();
     // What was planted is found, and nothing else.

@@ -91,6 +91,7 @@ impl Mariadb {
         Ok(())
     }
 
+    /// They, and the password with them.
     pub(super) async fn drop_own_accounts(&self, migration: &Migration) -> Result<(), Failure> {
         let mut drops = vec![format!("drop database if exists {}", names::database(migration))];
         for (user, host) in [
@@ -103,6 +104,8 @@ impl Mariadb {
         }
         self.run_unlogged(&drops).await?;
         *self.warm.lock().await = None;
-        Ok(())
+        // Last: until the accounts are gone it is the way in.
+        let path = secret::passfile(&self.state, names::OWN_PASSWORD);
+        secret::forget(&path).map_err(|error| super::file(&path, &error))
     }
 }

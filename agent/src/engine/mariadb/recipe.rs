@@ -50,7 +50,11 @@ impl Mariadb {
                 ])
             }
             Intent::Retire => Ok(vec![drop_account(&names::replication(migration), "localhost")]),
-            Intent::Forget => Ok(vec![gone(secret::passfile(&self.state, migration.as_str()))]),
+            // The agent's own account went with the copy, whose server is down by now and could not drop it.
+            Intent::Forget => {
+                let own = secret::passfile(&self.state, names::OWN_PASSWORD);
+                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(own)])
+            }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }
