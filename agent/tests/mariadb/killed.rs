@@ -16,7 +16,7 @@ use mysql_async::{Conn, prelude::Queryable as _};
 
 use crate::{
     agent::{Agent, Load, ROWS},
-    import::{plan, settings},
+    import::{differences, plan, settings},
     server::{Server, value},
     user::as_server_user,
 };
@@ -163,7 +163,7 @@ impl Scene {
     }
 
     async fn is_as_it_was(&self, what: &str) {
-        assert_eq!(settings(&mut self.server.root_session().await).await, self.before, "{what}");
+        assert_eq!(differences(&mut self.server.root_session().await, &self.before).await, [""; 0], "{what}");
         let left = flytt_agent::engine::Engine::left_of_import(&*self.server.engine, &self.import).await.unwrap();
         assert_eq!(left, [], "{what}");
     }
