@@ -71,7 +71,6 @@ fn each_setting_is_tried_and_what_does_not_help_is_not_set() {
         assert_eq!(origins, ["compiled default", "compiled default", &file, &file]);
 
         let said = apply(&server, &import).await;
-        println!("{}", said.join("\n"));
         assert_eq!(said.len(), import.settings.len(), "{said:?}");
         for (setting, said) in import.settings.iter().zip(&said) {
             let now = value(&mut root, &format!("select @@global.{}", setting.name)).await;

@@ -43,6 +43,7 @@ fn load(import: Import) -> Load {
 
 /// The process that is killed: not a test by itself.
 #[test]
+#[allow(clippy::print_stdout, reason = "the process that kills it listens")]
 fn the_agent_of_another_test() {
     let (Some(state), Some(base)) = (std::env::var_os(STATE), std::env::var_os(BASE)) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
