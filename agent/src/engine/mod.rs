@@ -17,6 +17,7 @@ use crate::{
 
 mod directory;
 pub mod mariadb;
+pub mod mysql;
 mod mysql_family;
 pub mod postgres;
 mod write_behind;
@@ -25,7 +26,8 @@ mod write_behind;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     pub serving: Serving,
-    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed. Empty where there is no cluster yet.
+    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed.
+    /// MySQL: its `server_uuid`. Empty where there is no cluster yet.
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
@@ -174,7 +176,7 @@ pub struct Replication {
 pub trait Engine: Debug + Send + Sync + 'static {
     // --- questions: nothing is changed
 
-    /// `postgres`, `mariadb`
+    /// `postgres`, `mariadb`, `mysql`
     fn name(&self) -> &'static str;
     async fn facts(&self) -> Result<Facts, Failure>;
     /// Preflight over both sides' `Facts` (as JSON from `Observe.Facts`); pure.
@@ -217,8 +219,8 @@ pub trait Engine: Debug + Send + Sync + 'static {
     fn tunnel_port(&self) -> Option<u16> {
         None
     }
-    /// The local server's unix socket, where the tunnel's other end goes.
-    fn socket(&self) -> std::path::PathBuf;
+    /// Where the tunnel's other end goes: the local server.
+    fn inlet(&self) -> Inlet;
 
     /// What stands on the server of an import that is over: `Block` for what is ours, `Warn` for what somebody else set since.
     /// Asked of the server, whatever the record says.
@@ -258,6 +260,15 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
         Err(not_ours(self.name(), &Change::ImportOver(import.clone())))
     }
+}
+
+/// How the source's end of a tunnel reaches the local server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inlet {
+    /// Its unix socket.
+    Socket(std::path::PathBuf),
+    /// This port of 127.0.0.1.
+    Loopback(u16),
 }
 
 /// What the source's end of a tunnel makes of a connection's first bytes.

@@ -18,6 +18,9 @@ use crate::{
 
 const FLUSH: &str = "select @@global.innodb_flush_log_at_trx_commit";
 
+/// How this vendor calls the size of the redo log.
+pub(crate) const REDO_SIZE: &str = "innodb_log_file_size";
+
 /// All settings but those that go by themselves.
 pub(crate) async fn settings(conn: &mut Conn) -> BTreeMap<String, String> {
     let all: Vec<(String, String)> = conn.query("show global variables").await.unwrap();

@@ -10,8 +10,8 @@ use flytt_proto::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
-    mysql_family::{screen, session::Session},
+    Admission, Engine, Facts, Inlet, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
+    mysql_family::{entrance, screen, session::Session},
 };
 use crate::{
     change::{Backup, Change, Import, Verb},
@@ -22,7 +22,6 @@ mod account;
 mod begin;
 mod closed;
 mod drop_in;
-mod entrance;
 mod events;
 mod facts;
 mod findings;
@@ -123,8 +122,11 @@ impl Engine for Mariadb {
         self.prove_primary(migration, position::of(fork)?).await.map(Position::Mariadb)
     }
 
-    async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure> {
-        self.reach(migration, entrance).await
+    async fn reached_through(&self, migration: &Migration, through: &str) -> Result<(), Failure> {
+        let account = names::replication(migration);
+        let path = secret::passfile(&self.state, migration.as_str());
+        let password = secret::password(&path, &account).map_err(|error| file(&path, &error))?;
+        entrance::reach(&*self.session().await?, &account, &password, through).await
     }
 
     async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
@@ -141,15 +143,15 @@ impl Engine for Mariadb {
     }
 
     fn screen(&self) -> Option<Box<dyn Screen>> {
-        Some(Box::<screen::Commands>::default())
+        Some(Box::new(screen::Commands::with(screen::DUMP)))
     }
 
     fn tunnel_port(&self) -> Option<u16> {
         Some(self.config.tunnel_port)
     }
 
-    fn socket(&self) -> PathBuf {
-        self.config.socket.clone()
+    fn inlet(&self) -> Inlet {
+        Inlet::Socket(self.config.socket.clone())
     }
 
     async fn left_of_import(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
