@@ -135,7 +135,7 @@ impl Engine for Loading {
         conn.query_drop("set session sql_log_bin = 0").await.map_err(gone)?;
         let total = self.load.statements;
         for done in 1..=total {
-            let rows: Vec<_> = (0..ROWS).map(|row| format!("(repeat(md5({row}), 8))")).collect();
+            let rows: Vec<_> = (0..ROWS).map(|row| format!("(repeat(hex({row}), 99))")).collect();
             let rows = format!("insert into app.load (t) values {}", rows.join(", "));
             conn.query_drop(rows).await.map_err(gone)?;
             if done < self.load.silent_from {

@@ -3,9 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts servers and writes throw-away files")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[cfg(not(without_mysql))]
-#[path = "../mariadb/agent.rs"]
-mod agent;
 #[path = "../mariadb/apply.rs"]
 mod apply;
 mod server;
@@ -17,9 +14,5 @@ mod writers;
 
 mod cutover;
 mod fence;
-#[cfg(not(without_mysql))]
 mod import;
-#[cfg(not(without_mysql))]
-#[path = "../mariadb/killed.rs"]
-mod killed;
 mod smoke;
