@@ -177,6 +177,10 @@ pub struct Mysql {
     /// The account of the agent's first connection: its operating-system user's, by `auth_socket`.
     #[serde(default = "mysql")]
     pub account: String,
+    /// Consent: an import may switch the redo log and the mending of torn pages off, where a trial shows that it helps. A server
+    /// that is killed meanwhile does not start again, and its data is lost.
+    #[serde(default)]
+    pub import_may_lose_data: bool,
 }
 
 fn mysqld() -> PathBuf {

@@ -17,8 +17,9 @@ use crate::{
     ledger::State,
 };
 
-/// Between two tries to set back.
+/// Between two tries to set back; longer each time, to this.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An agent that starts waits so long for a server that is there and does not answer yet; then it goes on trying beside its work.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,6 +68,7 @@ impl Imports {
 
 /// Waits for the lease's end, and then sets back until it is done.
 async fn watch(host: Arc<Host>, id: OperationId, import: Import) {
+    let mut pause = PAUSE;
     while let Some(left) = host.imports.left(&id) {
         tokio::select! {
             () = tokio::time::sleep(left) => {}
@@ -82,7 +84,13 @@ async fn watch(host: Arc<Host>, id: OperationId, import: Import) {
         };
         match done {
             Ok(()) => host.imports.conclude(&id),
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = host.ended.cancelled() => return,
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 }

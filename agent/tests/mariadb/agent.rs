@@ -1,12 +1,16 @@
 //! An agent with its ledger, its leases and its start, over a real server; the seed of its moves is a plain load of rows between
 //! the two ends of an import. All else the real engine does.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use flytt_agent::{
     change::{Backup, Change, Hands, Import, Verb, sysctl::Kernel},
     config::{Config, Tuning},
-    engine::{Admission, Engine, Facts, Intent, Progress, Replication, Serving, mariadb::Mariadb},
+    engine::{Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Serving},
     host::Host,
     service::operate::Operate,
 };
@@ -41,7 +45,8 @@ pub(crate) const ROWS: u64 = 100;
 /// The real engine, whose seed is this load.
 #[derive(Debug)]
 struct Loading {
-    real: Arc<Mariadb>,
+    real: Arc<dyn Engine>,
+    socket: PathBuf,
     load: Load,
 }
 
@@ -99,8 +104,8 @@ impl Engine for Loading {
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
         self.real.admits(migration, first_packet)
     }
-    fn socket(&self) -> std::path::PathBuf {
-        self.real.socket()
+    fn inlet(&self) -> Inlet {
+        self.real.inlet()
     }
     async fn left_of_import(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
         self.real.left_of_import(import).await
@@ -124,13 +129,14 @@ impl Engine for Loading {
     /// The load, as the server's own user.
     async fn back_up(&self, _: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
         let gone = |error: mysql_async::Error| Failure::unknown("SERVER_GONE", error.to_string(), "look at the server");
-        let socket = self.real.socket().display().to_string();
+        let socket = self.socket.display().to_string();
         let mut conn =
             Conn::new(OptsBuilder::default().socket(Some(socket)).user(Some(user())).db_name(Some("app"))).await.map_err(gone)?;
         conn.query_drop("set session sql_log_bin = 0").await.map_err(gone)?;
         let total = self.load.statements;
         for done in 1..=total {
-            let rows = format!("insert into app.load (t) select repeat(md5(seq), 8) from seq_1_to_{ROWS}");
+            let rows: Vec<_> = (0..ROWS).map(|row| format!("(repeat(hex({row}), 99))")).collect();
+            let rows = format!("insert into app.load (t) values {}", rows.join(", "));
             conn.query_drop(rows).await.map_err(gone)?;
             if done < self.load.silent_from {
                 let _ = progress.try_send(Progress { done, total });
@@ -149,7 +155,7 @@ pub(crate) struct Agent(pub(crate) Arc<Host>);
 
 impl Agent {
     /// Starts on `state`, where an earlier one may have been.
-    pub(crate) async fn start(state: &Path, real: Arc<Mariadb>, load: Load) -> Self {
+    pub(crate) async fn start(state: &Path, (real, socket): (Arc<dyn Engine>, PathBuf), load: Load) -> Self {
         let identity = state.join("identity");
         if !identity.exists() {
             enrol(state, &identity);
@@ -165,9 +171,10 @@ impl Agent {
             tuning: Tuning::default(),
             postgres: None,
             mariadb: None,
+            mysql: None,
             haproxy: None,
         };
-        let engine: Arc<dyn Engine> = Arc::new(Loading { real, load });
+        let engine: Arc<dyn Engine> = Arc::new(Loading { real, socket, load });
         let hands = Hands { engine: Some(engine), router: None, kernel: Kernel::default(), fuse: Fuse::default() };
         let credentials = Arc::new(Credentials::load(&identity).unwrap());
         Self(Host::open(config, credentials, hands).await.unwrap())

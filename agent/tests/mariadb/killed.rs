@@ -6,17 +6,21 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 
-use flytt_agent::change::{Import, When};
+use flytt_agent::{
+    change::{Import, When},
+    engine::Engine,
+};
 use flytt_proto::v1::action::Kind;
 use mysql_async::{Conn, prelude::Queryable as _};
 
 use crate::{
     agent::{Agent, Load, ROWS},
-    import::{plan, settings},
+    import::{REDO_SIZE, differences, plan, settings},
     server::{Server, value},
     user::as_server_user,
 };
@@ -29,9 +33,13 @@ const LOADS: &str = "FLYTT_TEST_AGENT_LOADS";
 const LONG: Duration = Duration::from_secs(60);
 const STATEMENTS: u64 = 40;
 
+fn by(server: &Server) -> (Arc<dyn Engine>, PathBuf) {
+    (server.engine.clone(), server.socket())
+}
+
 /// One setting goes through the trial, the others stand for sure.
 fn certain(mut import: Import) -> Import {
-    let tried = "innodb_log_file_size";
+    let tried = REDO_SIZE;
     import.settings.iter_mut().filter(|setting| setting.name != tried).for_each(|setting| setting.when = When::Needed);
     assert!(import.settings.iter().any(|setting| setting.name == tried));
     import
@@ -43,12 +51,13 @@ fn load(import: Import) -> Load {
 
 /// The process that is killed: not a test by itself.
 #[test]
+#[allow(clippy::print_stdout, reason = "the process that kills it listens")]
 fn the_agent_of_another_test() {
     let (Some(state), Some(base)) = (std::env::var_os(STATE), std::env::var_os(BASE)) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let server = Server::attach(Path::new(&base), "source", 0);
-        let engine = server.engine.clone();
+        let engine = by(&server);
         // The server is the other process's to end.
         std::mem::forget(server);
         let import = std::fs::read_to_string(Path::new(&base).join("import.json")).unwrap();
@@ -114,7 +123,8 @@ const POINTS: [&str; 9] = [
     "@@global.innodb_flush_log_at_trx_commit = 2",
     "@@global.innodb_buffer_pool_size = 64 << 20",
     "exists (select 1 from information_schema.SCHEMATA where SCHEMA_NAME = 'flytt_shop$trial')",
-    "@@global.innodb_log_file_size = 64 << 20",
+    // A name that both vendors have is not there: see `REDO_SIZE`.
+    "redo size = 64 << 20",
     "(select count(*) from app.load) > 0",
     "(select count(*) from app.load) >= 1000",
     "(select count(*) from app.load) >= 2000",
@@ -124,6 +134,7 @@ const POINTS: [&str; 9] = [
 
 async fn reaches(conn: &mut Conn, point: &str) {
     let begun = Instant::now();
+    let point = point.replace("redo size", &format!("@@global.{REDO_SIZE}"));
     while value(conn, &format!("select {point}")).await != "1" {
         assert!(begun.elapsed() < LONG, "{point} is not reached");
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -163,8 +174,8 @@ impl Scene {
     }
 
     async fn is_as_it_was(&self, what: &str) {
-        assert_eq!(settings(&mut self.server.root_session().await).await, self.before, "{what}");
-        let left = flytt_agent::engine::Engine::left_of_import(&*self.server.engine, &self.import).await.unwrap();
+        assert_eq!(differences(&mut self.server.root_session().await, &self.before).await, [""; 0], "{what}");
+        let left = self.server.engine.left_of_import(&self.import).await.unwrap();
         assert_eq!(left, [], "{what}");
     }
 
@@ -248,7 +259,7 @@ fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
         import.lease_ms = 6_000;
         // Fifteen seconds with signs of life, then fifteen without.
         let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
-        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), load).await;
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load).await;
         let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
             reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
             let during = value(&mut root, flush).await;
@@ -269,7 +280,7 @@ fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_onc
         let scene = Scene::new(base).await;
         let mut root = scene.server.root_session().await;
         let endless = Load { statements: 100_000, ..load(scene.import.clone()) };
-        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), endless.clone()).await;
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), endless.clone()).await;
         let middle = "(select count(*) from app.load) > 0 and @@global.innodb_flush_log_at_trx_commit = 2";
 
         let (failed, ()) = tokio::join!(agent.seed(|_| ()), async {
@@ -303,11 +314,11 @@ fn no_cutover_while_anything_of_an_import_stands() {
     as_server_user("killed::no_cutover_while_anything_of_an_import_stands", |base| async move {
         let scene = Scene::new(base).await;
         let mut root = scene.server.root_session().await;
-        let agent = Agent::start(&scene.base.join("agent"), scene.server.engine.clone(), load(scene.import.clone())).await;
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load(scene.import.clone())).await;
         let mut said = Vec::new();
         agent.seed(|text| said.push(text.to_owned())).await.unwrap();
         assert!(said.iter().any(|text| text.starts_with("innodb_flush_log_at_trx_commit = 2 instead of 1")), "{said:#?}");
-        assert!(said.iter().any(|text| text.starts_with("innodb_log_file_size = ") && text.contains("in a trial")), "{said:#?}");
+        assert!(said.iter().any(|text| text.starts_with(REDO_SIZE) && text.contains("in a trial")), "{said:#?}");
 
         let ready = || {
             Kind::Ready(flytt_proto::v1::Ready {

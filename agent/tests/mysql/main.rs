@@ -14,4 +14,5 @@ mod writers;
 
 mod cutover;
 mod fence;
+mod import;
 mod smoke;

@@ -65,6 +65,12 @@ impl Server {
             ),
         )
         .unwrap();
+        Self::attach(base, name, port)
+    }
+
+    /// One that another process of this test prepared.
+    pub(crate) fn attach(base: &Path, name: &str, port: u16) -> Self {
+        let root = base.join(name);
         let settings = config::Mysql {
             data_directory: root.join("data"),
             config_file: root.join("etc/my.cnf"),
@@ -77,6 +83,7 @@ impl Server {
             stop: Vec::new(),
             log: Some(root.join("log.err")),
             account: user(),
+            import_may_lose_data: false,
         };
         let engine = Arc::new(Mysql::new(settings, root.join("state")));
         Self { root, port, engine }

@@ -29,10 +29,9 @@ impl Mariadb {
         import::set(&self.patient().await?, Vendor::Mariadb, import).await
     }
 
-    /// A server that is down has none of it any more.
     pub(super) async fn settings_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
         if process::server(&self.config.data_directory).is_none() {
-            return Ok(Vec::new());
+            return import::set_back_at_rest(&self.config.data_directory, import);
         }
         import::set_back(&self.patient().await?, Vendor::Mariadb, import).await
     }

@@ -14,7 +14,7 @@ use super::{
     mysql_family::{entrance, screen, session::Session},
 };
 use crate::{
-    change::{Backup, Change, Verb},
+    change::{Backup, Change, Import, Verb},
     config, secret,
 };
 
@@ -23,6 +23,7 @@ mod closed;
 mod events;
 mod facts;
 mod findings;
+mod import;
 mod names;
 mod obstacles;
 mod position;
@@ -45,6 +46,11 @@ pub struct Mysql {
 impl Mysql {
     pub fn new(config: config::Mysql, state: impl Into<PathBuf>) -> Self {
         Self { config, state: state.into(), warm: Mutex::default(), heard: std::sync::Mutex::default() }
+    }
+
+    /// What could be set on this server while an import runs. Looks only.
+    pub async fn import(&self, migration: &Migration) -> Result<Import, Failure> {
+        self.import_settings(migration).await
     }
 }
 
@@ -138,6 +144,10 @@ impl Engine for Mysql {
         Inlet::Loopback(self.config.port)
     }
 
+    async fn left_of_import(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
+        self.settings_left(import).await
+    }
+
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {
         self.run_unlogged(sql).await
     }
@@ -157,6 +167,14 @@ impl Engine for Mysql {
 
     async fn end_backup(&self, _: &Backup) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn set_for_import(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        self.try_settings(import).await
+    }
+
+    async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
+        self.settings_back(import).await
     }
 }
 

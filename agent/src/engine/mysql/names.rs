@@ -35,6 +35,11 @@ pub(super) fn database(migration: &Migration) -> String {
     migration.identifier()
 }
 
+/// The database of the import's trial. No migration has a `$` in its name, so it is nobody's marker.
+pub(super) fn trial(migration: &Migration) -> String {
+    format!("{}$trial", migration.identifier())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

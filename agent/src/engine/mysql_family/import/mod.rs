@@ -2,11 +2,16 @@
 //! Only by SET GLOBAL, so that a server that restarts for whatever reason has its own values. When they are held, and that nobody
 //! forgets them, is the agent's (`import.rs` there).
 
+use std::path::Path;
+
 use flytt_proto::{failure::Failure, v1};
 use nix::unistd::Pid;
 
 use super::{quote::identifier, session::Session};
-use crate::change::{Import, Setting, When};
+use crate::{
+    change::{Import, Setting, When},
+    engine::directory,
+};
 
 mod candidates;
 mod memory;
@@ -93,6 +98,21 @@ pub(crate) async fn set_back(session: &Session, vendor: Vendor, import: &Import)
     Ok(notes)
 }
 
+/// What is left of it where no server runs on `data`: nothing, but for a redo log that is off. That outlives an orderly stop, and a
+/// server that was killed does not start again (tried on MySQL 9.7).
+pub(crate) fn set_back_at_rest(data: &Path, import: &Import) -> Result<Vec<String>, Failure> {
+    let is_empty = directory::is_empty(data).unwrap_or(false);
+    if is_empty || import.settings.iter().all(|setting| setting.name != variables::REDO_LOG) {
+        return Ok(Vec::new());
+    }
+    Err(Failure::unknown(
+        "IMPORT_SETTING_NOT_RESTORED",
+        "the server is down, and may have been without its redo log, which stays off until it is switched on again",
+        "start it, and the agent sees to it; where its log says that it does not start because of that, its data is lost: empty the \
+         data directory, make a new server there, and begin the copy again",
+    ))
+}
+
 /// What stands on the server now of an import that is over.
 pub(crate) async fn left(session: &Session, vendor: Vendor, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
     let mut found = Vec::new();
@@ -172,4 +192,31 @@ fn not_restored(setting: &Setting, why: &str) -> Failure {
         format!("{} stays at {}, as it was set for the import: {why}", setting.name, setting.want),
         format!("run `{}` as an administrator, or restart the server: it then has its own value", variables::by_hand(setting)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redo_log_that_was_off_is_not_forgotten_with_its_server() {
+        let setting = |name: &str| Setting {
+            name: name.into(),
+            want: "OFF".into(),
+            had: "ON".into(),
+            origin: "compiled default".into(),
+            when: When::Faster,
+        };
+        let import = |names: &[&str]| Import {
+            scratch: String::new(),
+            settings: names.iter().map(|name| setting(name)).collect(),
+            lease_ms: 0,
+        };
+        let data = tempfile::tempdir().unwrap();
+        let redo = import(&["local_infile", variables::REDO_LOG]);
+        assert_eq!(set_back_at_rest(data.path(), &redo).unwrap(), [""; 0]);
+        std::fs::create_dir(data.path().join("mysql")).unwrap();
+        assert_eq!(set_back_at_rest(data.path(), &redo).unwrap_err().code, "IMPORT_SETTING_NOT_RESTORED");
+        assert_eq!(set_back_at_rest(data.path(), &import(&["local_infile"])).unwrap(), [""; 0]);
+    }
 }
