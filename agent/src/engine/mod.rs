@@ -132,6 +132,12 @@ pub enum Intent {
     Follow(Upstream),
     /// Both sides, before the window: a checkpoint, so that what comes later is short.
     Ready,
+    /// Target: the source may follow it. `verifier` is that account's.
+    Welcome {
+        verifier: String,
+    },
+    /// Source: follows the target, and goes on serving.
+    Arm,
     /// Target: nobody but us gets in, and nobody is in.
     Gate,
     /// Source: the same, with `drain_ms` for what is in flight.
@@ -203,6 +209,23 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure>;
     /// The password is made and kept here (0600); its verifier is returned. The same one again when it exists.
     async fn credential(&self, migration: &Migration) -> Result<String, Failure>;
+    /// The same for the source, which follows the target on the way back.
+    async fn back_credential(&self, _: &Migration) -> Result<String, Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Target, following: a durable write that is its own and no replicated one; its position.
+    async fn mark_own(&self, _: &Migration) -> Result<Position, Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Source: returns once what the target wrote up to `position` has come back to it.
+    async fn has_come_back(&self, _: &Migration, _: &Position) -> Result<(), Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Source, fenced for good: waits a moment for a write of the new primary after `end`, and says in a sentence how it follows.
+    /// `None` where an old source follows nobody.
+    async fn follows_back(&self, _: &Migration, _end: &Position) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
     /// Whether a connection's first packet (PostgreSQL: startup message) may pass the tunnel of this move.
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission;
     /// Whether a server of this engine speaks before its client does.
@@ -264,6 +287,11 @@ pub trait Screen: Send {
 fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
     let sentence = format!("{} has no {}", engine.name(), Change::Server(verb.clone()));
     Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
+}
+
+fn no_way_back(engine: &str) -> Failure {
+    let sentence = format!("a source of {engine} cannot follow its target while it serves");
+    Failure::refused("NO_WAY_BACK", sentence, "install the same version of flytt and flytt-agent everywhere")
 }
 
 /// A position that another engine's server named.

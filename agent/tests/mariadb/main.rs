@@ -10,6 +10,7 @@ mod tunnel;
 mod user;
 mod writers;
 
+mod back;
 mod cutover;
 mod facts;
 mod fence;

@@ -131,7 +131,7 @@ impl Engine for FakeEngine {
             Intent::Surrender => vec![self.signal(true)],
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
-            Intent::Forget => Vec::new(),
+            Intent::Welcome { .. } | Intent::Arm | Intent::Forget => Vec::new(),
             Intent::Finish { role: v1::Role::Source } => {
                 vec![self.block(migration, "fence", None, Some(REJECT)), self.block(migration, "admit", None, None)]
             }
@@ -230,7 +230,12 @@ impl Engine for FakeEngine {
             | Verb::Close { .. }
             | Verb::Reopen { .. }
             | Verb::Replicate { .. }
-            | Verb::Detach => unreachable!("{verb:?} is another engine's"),
+            | Verb::Detach
+            | Verb::Welcome { .. }
+            | Verb::Unwelcome
+            | Verb::FollowBack { .. }
+            | Verb::DetachBack
+            | Verb::Return => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

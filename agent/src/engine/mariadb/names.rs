@@ -15,6 +15,16 @@ pub(super) fn replication(migration: &Migration) -> String {
     format!("{}_repl", migration.identifier())
 }
 
+/// The source's account on the target, and the name of its connection there, on the way back.
+pub(super) fn back(migration: &Migration) -> String {
+    format!("{}_back", migration.identifier())
+}
+
+/// Under this key its password is kept; no migration can be called so.
+pub(super) fn back_password(migration: &Migration) -> String {
+    format!("{migration}.back")
+}
+
 /// The database of the move's marker.
 pub(super) fn database(migration: &Migration) -> String {
     migration.identifier()
@@ -32,8 +42,8 @@ mod tests {
     #[test]
     fn the_longest_name_fits() {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
-        // 80 characters for an account (MariaDB manual, "Identifier Names").
-        assert!(replication(&migration).len() <= 80 && database(&migration).len() <= 64);
+        // 64 characters for a connection and a database, 80 for an account (MariaDB manual, "Identifier Names").
+        assert!(replication(&migration).len() <= 80 && back(&migration).len() <= 64 && database(&migration).len() <= 64);
         assert!("_agent".parse::<Migration>().is_err());
     }
 }

@@ -10,7 +10,11 @@ use super::{Mariadb, names};
 use crate::engine::mysql_family::{quote::literal, session::Session};
 
 /// A wait inside the server is cut into such pieces, so that a stopped applier is noticed.
-const ROUND_SECONDS: &str = "0.5";
+pub(super) const ROUND_SECONDS: &str = "0.5";
+
+/// The marker's rows: each side writes one of its own, so that the two never meet.
+pub(super) const PRIMARY: u8 = 1;
+pub(super) const FOLLOWER: u8 = 2;
 
 impl Mariadb {
     /// What is applied here: written here or replicated. Each domain once, by its higher number.
@@ -27,13 +31,13 @@ impl Mariadb {
         session.run(&format!("create database if not exists {database}")).await?;
         let table = "(id int primary key, number bigint unsigned not null, at timestamp(6) not null) engine = InnoDB";
         session.run(&format!("create table if not exists {database}.marker {table}")).await?;
-        mark(&session, migration).await
+        mark(&session, migration, PRIMARY).await
     }
 
     /// What stands in the binary log after a marker of ours: everything that was ever acknowledged is in it.
     pub(super) async fn mark_end(&self, migration: &Migration) -> Result<GtidPosition, Failure> {
         let session = self.session().await?;
-        mark(&session, migration).await?;
+        mark(&session, migration, PRIMARY).await?;
         gtids(&session.value("select @@global.gtid_binlog_pos").await?)
     }
 
@@ -61,13 +65,15 @@ impl Mariadb {
             let sentence = format!("the server says that {goal} is applied, and is at {replicated}");
             return Err(Failure::unknown("POSITIONS_DIFFER", sentence, "report this; the cutover is taken back"));
         }
-        // The other way round: in the source's domains there may be nothing here that the source has not.
-        let beyond = replicated.iter().find(|own| goal.iter().any(|end| end.domain == own.domain && own.sequence > end.sequence));
+        // The other way round: in the source's domains there may be nothing here that the source has not, written here or not. Where
+        // the way back is armed this server's own domain is one of them.
+        let here = self.position_of(&session).await?;
+        let beyond = here.iter().find(|own| goal.iter().any(|end| end.domain == own.domain && own.sequence > end.sequence));
         if let Some(gtid) = beyond {
             let sentence = format!("the target has transaction {gtid}, which the source does not have");
             return Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"));
         }
-        self.position_of(&session).await
+        Ok(here)
     }
 
     /// Follows nobody, has the source's last transaction, and takes a durable write, in a domain of its own.
@@ -81,7 +87,7 @@ impl Mariadb {
         if !before.covers(end) {
             return Err(doubt(format!("it is at {before}, before the source's final position {end}")));
         }
-        mark(&session, migration).await?;
+        mark(&session, migration, PRIMARY).await?;
         let after = self.position_of(&session).await?;
         if before.missing(&after) == 0 {
             return Err(doubt("a write does not show in its binary log".into()));
@@ -91,11 +97,11 @@ impl Mariadb {
 }
 
 /// One transaction, durable when it returns whatever the server's own settings say: the log is flushed after it.
-async fn mark(session: &Session, migration: &Migration) -> Result<(), Failure> {
+pub(super) async fn mark(session: &Session, migration: &Migration, row: u8) -> Result<(), Failure> {
     let database = names::database(migration);
     session
         .run(&format!(
-            "insert into {database}.marker values (1, 1, now(6)) on duplicate key update number = number + 1, at = now(6)"
+            "insert into {database}.marker values ({row}, 1, now(6)) on duplicate key update number = number + 1, at = now(6)"
         ))
         .await?;
     // Only where the server is set not to flush at each commit.

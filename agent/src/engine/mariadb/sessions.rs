@@ -98,9 +98,10 @@ impl Mariadb {
     async fn threads(&self, session: &Session, migration: &Migration) -> Result<Vec<Writer>, Failure> {
         let sql = format!(
             "select ID, USER, COMMAND from information_schema.PROCESSLIST \
-             where USER not in ({}, {}, 'system user', 'event_scheduler')",
+             where USER not in ({}, {}, {}, 'system user', 'event_scheduler')",
             literal(names::AGENT),
             literal(&names::replication(migration)),
+            literal(&names::back(migration)),
         );
         let writer = |row: Vec<Option<String>>| {
             let mut row = row.into_iter().map(Option::unwrap_or_default);
