@@ -15,4 +15,5 @@ mod cutover;
 mod facts;
 mod fence;
 mod hostile;
+mod obstacles;
 mod seed;
