@@ -171,6 +171,8 @@ pub struct Replication {
     /// Target: newest position received or announced by the source; source: what the standby has applied.
     pub upstream: Option<Position>,
     pub lag_bytes: u64,
+    /// The newest heartbeat here: written (source) or applied (target), in microseconds of the source's clock on both; 0 = none.
+    pub beat_us: u64,
     /// Source: WAL that our slot keeps.
     pub held_bytes: u64,
     pub trouble: String,
@@ -196,6 +198,11 @@ pub trait Engine: Debug + Send + Sync + 'static {
 
     // --- waits and proofs: they write nothing but the server's own log of them
 
+    /// Source: one heartbeat, where the target of this move follows and the engine knows no better way to tell a lag in time.
+    /// Never called once the fence has begun.
+    async fn beat(&self, _: &Migration) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Source, fenced: a durable marker, then the position flushed after it.
     async fn final_position(&self, migration: &Migration) -> Result<Position, Failure>;
     /// Target: returns once `position` is applied.

@@ -179,6 +179,51 @@ fn the_fence_stills_it_and_the_old_source_follows_the_new_primary() {
 }
 
 #[test]
+fn the_heartbeat_tells_a_lag_by_the_sources_clock_alone() {
+    as_server_user("back::the_heartbeat_tells_a_lag_by_the_sources_clock_alone", |base| async move {
+        let (source, target, _tunnel) = following(&base).await;
+        let beats = async || {
+            let (there, here) =
+                (source.engine.replication(&shop()).await.unwrap(), target.engine.replication(&shop()).await.unwrap());
+            (there.beat_us, here.beat_us, here.streaming)
+        };
+        assert_eq!(beats().await, (0, 0, true), "nobody has written one");
+        let beat = async || source.engine.beat(&shop()).await.unwrap();
+        let level = async || {
+            for _ in 0..200 {
+                let (there, here, _) = beats().await;
+                if there == here {
+                    return there;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("it does not arrive: {:?}", beats().await)
+        };
+        beat().await;
+        let first = level().await;
+        assert!(first > 1_500_000_000_000_000, "microseconds since 1970: {first}");
+
+        // A target that has stopped applying, whatever its server calls that; and its operating system's clock is not asked.
+        let mut root = target.root_session().await;
+        root.query_drop("stop slave sql_thread").await.unwrap();
+        root.query_drop("set global time_zone = '+09:00'").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        beat().await;
+        let (there, here, streaming) = beats().await;
+        assert!(!streaming && here == first && there - here >= 1_000_000, "{there} there, {here} here");
+        root.query_drop("start slave sql_thread").await.unwrap();
+        assert_eq!(level().await, there);
+
+        // It writes to a replica alone, and nothing once nobody reads.
+        root.query_drop("stop slave").await.unwrap();
+        source.root_session().await.query_drop("kill user flytt_shop_repl").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        beat().await;
+        assert_eq!(beats().await.0, there);
+    });
+}
+
+#[test]
 fn a_source_that_logs_nothing_of_others_has_one_too() {
     as_server_user("back::a_source_that_logs_nothing_of_others_has_one_too", |base| async move {
         let (source, target, _tunnel) = following(&base).await;

@@ -139,6 +139,14 @@ impl Engine for FakeEngine {
         })
     }
 
+    async fn beat(&self, _migration: &Migration) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        if world.db(self.side).closed {
+            world.violations.push("a heartbeat behind a fence".into());
+        }
+        Ok(())
+    }
+
     async fn final_position(&self, _migration: &Migration) -> Result<Position, Failure> {
         self.position().await
     }

@@ -20,6 +20,7 @@ use crate::{
 
 mod account;
 mod back;
+mod beat;
 mod begin;
 mod closed;
 mod drop_in;
@@ -100,6 +101,10 @@ impl Engine for Mariadb {
 
     async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         self.changes(migration, intent).await
+    }
+
+    async fn beat(&self, migration: &Migration) -> Result<(), Failure> {
+        self.beat_once(migration).await
     }
 
     async fn final_position(&self, migration: &Migration) -> Result<Position, Failure> {
