@@ -6,6 +6,7 @@ pub mod access;
 mod action;
 mod apply;
 pub mod baton;
+mod beat;
 pub mod change;
 pub mod command;
 pub mod config;

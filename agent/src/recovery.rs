@@ -31,6 +31,13 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
                     tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
                 }
             }
+            Some(v1::action::Kind::Arm(arm)) if !over => {
+                if let Ok((peer, address)) = crate::action::peer(arm.target.as_ref())
+                    && let Err(failure) = host.open_tunnel(&id.migration, peer, address).await
+                {
+                    tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
+                }
+            }
             Some(v1::action::Kind::Seed(_)) if matches!(operation.state, State::Began | State::Undoing) => {
                 for change in &operation.changes {
                     if let (Change::Backup(backup), Ok(engine)) = (change, host.engine())

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    beat,
     change::{Hands, sysctl::Kernel},
     config::Config,
     engine::{mariadb::Mariadb, mysql::Mysql, postgres::Postgres},
@@ -76,6 +77,7 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
     // Whatever way this ends, what it started ends with it.
     let mut beside = tokio::task::JoinSet::new();
     beside.spawn(guard::watch(host.clone()));
+    beside.spawn(beat::beat(host.clone()));
     let standing = {
         let host = host.clone();
         move || {

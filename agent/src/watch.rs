@@ -47,9 +47,9 @@ impl Work {
             }
             Self::CatchUp { trend, enough } => {
                 let now = at.host.engine().ok()?.replication(&at.migration).await.ok()?;
-                let applied = now.position.filter(|_| now.streaming)?.bytes();
+                let applied = now.position.filter(|_| now.streaming)?;
                 let hosts = (machines.source.as_str(), machines.target.as_str());
-                trend.look(seconds, (source.written_bytes, applied, *enough), hosts, &machines.gates)
+                trend.look(seconds, (source.written, applied.written(), *enough), applied.unit(), hosts, &machines.gates)
             }
         }
     }
@@ -126,7 +126,9 @@ pub(crate) async fn vitals(host: &Host, migration: &Migration) -> Result<v1::Vit
     let (written, now) = (engine.position().await?, engine.replication(migration).await?);
     let (room, newest) = (guard::room(host), host.recent().pop());
     Ok(v1::Vitals {
-        written_bytes: written.bytes(),
+        written: written.written(),
+        position: written.to_string(),
+        beat_us: now.beat_us,
         held_bytes: now.held_bytes,
         room_bytes: room.unwrap_or(0),
         room_known: room.is_some(),

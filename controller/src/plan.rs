@@ -16,10 +16,10 @@ use flytt_proto::{
     v1::{self, action::Kind},
 };
 
-use crate::spec::{Checkpoint, Kernel, Router, Spec, Transport};
+use crate::spec::{Checkpoint, Engine, Kernel, Router, Spec, Transport};
 
 use Part::{EveryRouter, Source, Target};
-use Phase::{Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
+use Phase::{Back, Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
 use measure::{gates, judge, probe};
 
@@ -38,6 +38,11 @@ const MOVE: &[Row] = &[
     row("tunnel",         Seed,      Target,      Undo,            secs(30),    "open the tunnel to the source",            tunnel),
     row("seed",           Seed,      Target,      Undo,            days(14),    "copy the data",                            seed),
     row("follow",         Replicate, Target,      Undo,            days(2),     "follow the source and catch up",           follow),
+    row("back-credential", Back,     Source,      Undo,            secs(30),    "make the password of the way back",        credential),
+    row("back-admit",     Back,      Target,      Undo,            secs(30),    "let the source in, for the way back",      welcome),
+    row("back-follow",    Back,      Source,      Undo,            secs(120),   "follow the target, and go on serving",     arm),
+    row("back-mark",      Back,      Target,      NothingToUndo,   secs(60),    "write something of its own",               mark),
+    row("back-arrive",    Back,      Source,      NothingToUndo,   secs(60),    "it has come back: the way back is proven", arrive),
     row("ready-source",   Ready,     Source,      NothingToUndo,   secs(120),   "C0 nothing in the way; checkpoint",        ready_source),
     row("ready-target",   Ready,     Target,      NothingToUndo,   secs(120),   "C0 following, no lag; checkpoint",         ready_target),
     row("gate",           Ready,     Target,      Undo,            secs(30),    "C0 close the target to everyone",          gate),
@@ -70,6 +75,8 @@ pub enum Phase {
     Gates,
     Seed,
     Replicate,
+    /// The source follows the target, so that the window need not set it up.
+    Back,
     /// Before the window; takes as long as it takes.
     Ready,
     /// The window: the budget runs from its first step to the point of no return.
@@ -173,8 +180,13 @@ impl Known {
         if let v1::outcome::Kind::Artefact(artefact) = kind { Some(artefact) } else { None }
     }
 
-    fn verifier(&self) -> Option<String> {
-        let kind = self.outcomes.get(&"credential".parse::<StepId>().ok()?)?.kind.clone()?;
+    fn position(&self, step: &str) -> Option<String> {
+        let kind = self.outcomes.get(&step.parse::<StepId>().ok()?)?.kind.clone()?;
+        if let v1::outcome::Kind::Position(position) = kind { Some(position) } else { None }
+    }
+
+    fn verifier(&self, step: &str) -> Option<String> {
+        let kind = self.outcomes.get(&step.parse::<StepId>().ok()?)?.kind.clone()?;
         if let v1::outcome::Kind::Verifier(verifier) = kind { Some(verifier) } else { None }
     }
 }
@@ -189,7 +201,7 @@ pub struct Plan {
 pub fn move_over(spec: &Spec) -> Plan {
     let mut steps = Vec::new();
     let tunes = spec.tuning.kernel == Kernel::Auto;
-    for row in MOVE.iter().filter(|row| row.phase != Tune || tunes) {
+    for row in MOVE.iter().filter(|row| (row.phase != Tune || tunes) && (row.phase != Back || has_way_back(spec.engine))) {
         let step = |on: &HostName, router: Option<usize>, role| Step {
             id: id(row.id, router),
             phase: row.phase,
@@ -210,6 +222,14 @@ pub fn move_over(spec: &Spec) -> Plan {
         }
     }
     Plan { steps }
+}
+
+/// Whose source can follow its own replica while it goes on serving.
+fn has_way_back(engine: Engine) -> bool {
+    match engine {
+        Engine::Mariadb => true,
+        Engine::Postgres | Engine::Mysql => false,
+    }
 }
 
 fn id(name: &str, router: Option<usize>) -> StepId {
@@ -325,13 +345,14 @@ fn tune(spec: &Spec, known: &Known, step: &Step) -> Option<Kind> {
     Some(Kind::Tune(v1::Tune { role: step.role.into(), peer: Some(known.peer(other)?) }))
 }
 
-fn credential(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
-    Some(Kind::Credential(v1::Credential {}))
+/// Made on the host that will follow.
+fn credential(_: &Spec, _: &Known, step: &Step) -> Option<Kind> {
+    Some(Kind::Credential(v1::Credential { role: step.role.into() }))
 }
 
 fn admit(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
     let target = known.peer(&spec.target)?;
-    Some(Kind::Admit(v1::Admit { target: Some(target), verifier: known.verifier()?, transport: transport(spec) }))
+    Some(Kind::Admit(v1::Admit { target: Some(target), verifier: known.verifier("credential")?, transport: transport(spec) }))
 }
 
 fn tunnel(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
@@ -355,6 +376,23 @@ fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
 fn follow(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
     let (transport, server) = (transport(spec), server(spec, known)?);
     Some(Kind::Follow(v1::Follow { transport, server, lag_bytes: spec.gates.lag_bytes, gates: Some(gates(spec, known)) }))
+}
+
+fn welcome(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    let source = known.peer(&spec.source)?;
+    Some(Kind::Welcome(v1::Welcome { source: Some(source), verifier: known.verifier("back-credential")? }))
+}
+
+fn arm(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Arm(v1::Arm { target: Some(known.peer(&spec.target)?) }))
+}
+
+fn mark(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Mark(v1::Mark {}))
+}
+
+fn arrive(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Arrive(v1::Arrive { position: known.position("back-mark")? }))
 }
 
 fn ready_source(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
@@ -432,4 +470,31 @@ fn retire(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
 
 fn finish(_: &Spec, _: &Known, step: &Step) -> Option<Kind> {
     Some(Kind::Finish(v1::Finish { role: step.role.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn steps(engine: &str) -> Vec<String> {
+        let text = format!(
+            "name = \"shop\"\nengine = \"{engine}\"\n[source]\nhost = \"a\"\n[target]\nhost = \"b\"\n\
+             [[router]]\nkind = \"haproxy\"\nhost = \"c\"\nbackend = \"d\"\nsource = \"e\"\ntarget = \"f\"\n"
+        );
+        let spec = Spec::parse(Path::new("shop.toml"), &text).expect("a good file");
+        move_over(&spec).steps.iter().map(|step| step.id.to_string()).collect()
+    }
+
+    #[test]
+    fn the_way_back_is_armed_between_follow_and_ready_by_those_who_can() {
+        let (postgres, mariadb) = (steps("postgres"), steps("mariadb"));
+        let at = mariadb.iter().position(|step| step == "follow").expect("it follows") + 1;
+        let back = ["back-credential", "back-admit", "back-follow", "back-mark", "back-arrive"];
+        assert_eq!(mariadb[at..at + back.len()], back);
+        assert_eq!(mariadb[at + back.len()], "ready-source");
+        let rest: Vec<String> = mariadb.into_iter().filter(|step| !back.contains(&step.as_str())).collect();
+        assert_eq!(rest, postgres);
+    }
 }

@@ -181,6 +181,13 @@ impl<'de> serde::Deserialize<'de> for Lsn {
     }
 }
 
+/// What an engine's positions count. A limit in bytes means nothing where they count transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogUnit {
+    Bytes,
+    Transactions,
+}
+
 /// How far a server's history goes. Comparable only within one engine, so each engine has a variant of its own.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -191,9 +198,16 @@ pub enum Position {
 }
 
 impl Position {
-    /// How much log was written up to here since there is one: bytes (PostgreSQL) or transactions (MariaDB,
-    /// MySQL). Good for telling whether a distance grows.
-    pub fn bytes(&self) -> u64 {
+    /// What a distance between two positions of this engine counts.
+    pub fn unit(&self) -> LogUnit {
+        match self {
+            Position::Postgres(_) => LogUnit::Bytes,
+            Position::Mariadb(_) | Position::Mysql(_) => LogUnit::Transactions,
+        }
+    }
+
+    /// How much was written up to here since there is a log, in [`Self::unit`]. Good for telling whether a distance grows.
+    pub fn written(&self) -> u64 {
         match self {
             Position::Postgres(lsn) => lsn.0,
             Position::Mariadb(gtids) => gtids.iter().map(|gtid| gtid.sequence).fold(0, u64::saturating_add),

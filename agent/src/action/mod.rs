@@ -15,6 +15,8 @@ use flytt_proto::{
 use crate::{apply::Events, change::Change, engine, host::Host};
 
 mod admit;
+mod arm;
+mod arrive;
 mod catch_up;
 mod check;
 mod credential;
@@ -24,6 +26,7 @@ mod follow;
 mod gate;
 mod hold;
 mod judge;
+mod mark;
 mod open;
 pub(crate) mod probe;
 mod promote;
@@ -36,6 +39,7 @@ mod stage;
 mod surrender;
 mod tune;
 mod tunnel;
+mod welcome;
 
 /// What an intent finds on its host.
 #[derive(Debug, Default)]
@@ -141,6 +145,10 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Tune(it) => Box::new(it),
         Kind::Probe(it) => Box::new(it),
         Kind::Judge(it) => it,
+        Kind::Welcome(it) => Box::new(it),
+        Kind::Arm(it) => Box::new(it),
+        Kind::Mark(it) => Box::new(it),
+        Kind::Arrive(it) => Box::new(it),
     })
 }
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::import;
 
+/// A heartbeat comes once a second, and the one that is on its way is no lag.
+const BEAT_MS: u64 = 2_000;
+
 #[tonic::async_trait]
 impl Intent for v1::Ready {
     fn role(&self) -> v1::Role {
@@ -35,23 +38,33 @@ impl Intent for v1::Ready {
         at.host.ledger.reserve().await
     }
 
-    /// Lag in time, by this host's clock alone: how long it takes to apply what the source has announced by now.
+    /// Lag in time: by this host's clock, how long it takes to apply what the source has by now; and by the source's, how late its
+    /// heartbeat is here after that.
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
         if v1::Ready::role(self) != v1::Role::Target {
             return Ok(plain("nothing is in the way"));
         }
         let engine = at.host.engine()?;
+        // What it has announced is less than what it has, where the network is the slower part.
+        let source = at.host.ask_vitals(&at.migration).await?.position.parse().ok();
+        let announced = engine.replication(&at.migration).await?.upstream;
         let began = Instant::now();
-        if let Some(announced) = engine.replication(&at.migration).await?.upstream {
+        if let Some(announced) = source.or(announced) {
             let limit = Duration::from_millis(self.lag_ms);
-            tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(|_| {
-                Failure::refused(
-                    "LAG",
-                    format!("the target needs more than {} ms to apply what the source has announced", self.lag_ms),
-                    "wait until it has caught up, or look at its disk and at long queries on it; then cut over again",
-                )
-            })??;
+            let slow = |_| late(format!("needs more than {} ms to apply what the source has", self.lag_ms));
+            tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(slow)??;
+        }
+        let now = engine.replication(&at.migration).await?;
+        if let Some(behind) = crate::beat::behind(&at.host, &at.migration, &now).await
+            && behind > Duration::from_millis(self.lag_ms.max(BEAT_MS))
+        {
+            return Err(late(format!("is {} ms behind by the source's heartbeat", behind.as_millis())));
         }
         Ok(plain(format!("the target is at most {} ms behind", began.elapsed().as_millis())))
     }
+}
+
+fn late(how: String) -> Failure {
+    let remedy = "wait until it has caught up, or look at its disk and at long queries on it; then cut over again";
+    Failure::refused("LAG", format!("the target {how}"), remedy)
 }

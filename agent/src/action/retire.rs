@@ -1,4 +1,5 @@
-//! Source (C10), once the target is open: our slot goes, and the server ends at once, so that it can follow later.
+//! Source (C10), once the target is open: fenced for good. Where the way back is armed it follows the target from now on; elsewhere
+//! our slot goes and the server ends at once, so that it can follow later.
 
 use super::*;
 use crate::baton::Command;
@@ -17,6 +18,15 @@ impl Intent for v1::Retire {
     async fn begin(&self, at: &At) -> Result<(), Failure> {
         let open = claim(at, self.open.as_ref(), ClaimKind::OpenReceipt).await?;
         at.host.baton(&at.migration, &Command::Retire { open }).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let end = at.host.ledger.baton(&at.migration).and_then(|baton| baton.position());
+        let follows = match end {
+            Some(end) => at.host.engine()?.follows_back(&at.migration, &end).await?,
+            None => None,
+        };
+        Ok(plain(follows.unwrap_or_else(|| "done".to_owned())))
     }
 
     async fn before_undo(&self, _at: &At) -> Result<(), Failure> {

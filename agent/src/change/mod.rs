@@ -151,6 +151,19 @@ pub enum Verb {
         port: u16,
     },
     Detach,
+    /// The account that the source follows as, on the way back, by its password's verifier; undo drops it. MariaDB.
+    Welcome {
+        verifier: String,
+    },
+    Unwelcome,
+    /// Follows the target from this address on, beside whatever the server does; undo forgets it. MariaDB.
+    FollowBack {
+        host: String,
+        port: u16,
+    },
+    DetachBack,
+    /// What the target has written is applied from now on. MariaDB.
+    Return,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +227,11 @@ impl fmt::Display for Change {
                 Verb::Reopen { read_only: false, .. } => f.write_str("unlock the accounts, writable"),
                 Verb::Replicate { host, port } => write!(f, "replicate from {host}:{port}"),
                 Verb::Detach => f.write_str("forget the source"),
+                Verb::Welcome { .. } => f.write_str("create the account of the way back"),
+                Verb::Unwelcome => f.write_str("drop the account of the way back"),
+                Verb::FollowBack { host, port } => write!(f, "follow the target at {host}:{port}, too"),
+                Verb::DetachBack => f.write_str("no longer follow the target"),
+                Verb::Return => f.write_str("apply what the target writes"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),

@@ -134,6 +134,12 @@ pub enum Intent {
     Follow(Upstream),
     /// Both sides, before the window: a checkpoint, so that what comes later is short.
     Ready,
+    /// Target: the source may follow it. `verifier` is that account's.
+    Welcome {
+        verifier: String,
+    },
+    /// Source: follows the target, and goes on serving.
+    Arm,
     /// Target: nobody but us gets in, and nobody is in.
     Gate,
     /// Source: the same, with `drain_ms` for what is in flight.
@@ -167,6 +173,8 @@ pub struct Replication {
     /// Target: newest position received or announced by the source; source: what the standby has applied.
     pub upstream: Option<Position>,
     pub lag_bytes: u64,
+    /// The newest heartbeat here: written (source) or applied (target), in microseconds of the source's clock on both; 0 = none.
+    pub beat_us: u64,
     /// Source: WAL that our slot keeps.
     pub held_bytes: u64,
     pub trouble: String,
@@ -192,6 +200,11 @@ pub trait Engine: Debug + Send + Sync + 'static {
 
     // --- waits and proofs: they write nothing but the server's own log of them
 
+    /// Source: one heartbeat, where the target of this move follows and the engine knows no better way to tell a lag in time.
+    /// Never called once the fence has begun.
+    async fn beat(&self, _: &Migration) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Source, fenced: a durable marker, then the position flushed after it.
     async fn final_position(&self, migration: &Migration) -> Result<Position, Failure>;
     /// Target: returns once `position` is applied. The source may be writing on.
@@ -210,6 +223,23 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure>;
     /// The password is made and kept here (0600); its verifier is returned. The same one again when it exists.
     async fn credential(&self, migration: &Migration) -> Result<String, Failure>;
+    /// The same for the source, which follows the target on the way back.
+    async fn back_credential(&self, _: &Migration) -> Result<String, Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Target, following: a durable write that is its own and no replicated one; its position.
+    async fn mark_own(&self, _: &Migration) -> Result<Position, Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Source: returns once what the target wrote up to `position` has come back to it.
+    async fn has_come_back(&self, _: &Migration, _: &Position) -> Result<(), Failure> {
+        Err(no_way_back(self.name()))
+    }
+    /// Source, fenced for good: waits a moment for a write of the new primary after `end`, and says in a sentence how it follows.
+    /// `None` where an old source follows nobody.
+    async fn follows_back(&self, _: &Migration, _end: &Position) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
     /// Whether a connection's first packet (PostgreSQL: startup message) may pass the tunnel of this move.
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission;
     /// Whether a server of this engine speaks before its client does.
@@ -300,6 +330,11 @@ fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
 fn not_ours(engine: &str, change: &Change) -> Failure {
     let sentence = format!("{engine} has no {change}");
     Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
+}
+
+fn no_way_back(engine: &str) -> Failure {
+    let sentence = format!("a source of {engine} cannot follow its target while it serves");
+    Failure::refused("NO_WAY_BACK", sentence, "install the same version of flytt and flytt-agent everywhere")
 }
 
 /// A position that another engine's server named.

@@ -41,6 +41,11 @@ impl v1::link_server::Link for Link {
         let ask = request.into_inner();
         let migration = migration(&ask.migration)?;
         host.granted(&migration, &caller.host)?;
+        // The source may follow its target on the way back; there is nothing here for it to copy.
+        if host.upstream_of(&migration).is_some() {
+            let sentence = "this host is the target of that move: its programs are drawn by nobody";
+            return Err(Failure::refused("NOT_GRANTED", sentence, "start the move from its controller").into());
+        }
         let producer = host.engine()?.producer(&migration, ask.producer()).await?;
         let withdrawn = async move {
             while host.granted(&migration, &caller.host).is_ok() {

@@ -172,6 +172,9 @@ async fn sample(
     let now = host.engine()?.replication(migration).await?;
     let text = |position: &Option<Position>| position.as_ref().map(ToString::to_string).unwrap_or_default();
     let (lag_seconds, trend) = meter.measure(Instant::now(), &now);
+    // The source may have more than this host has heard of.
+    let beat = crate::beat::behind(host, migration, &now).await.unwrap_or_default();
+    let lag_seconds = lag_seconds.max(beat.as_secs_f64());
     let eta_seconds = match now.lag_bytes {
         0 => 0.0,
         lag if trend < 0.0 => lag as f64 / -trend,

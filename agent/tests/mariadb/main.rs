@@ -11,10 +11,12 @@ mod tunnel;
 mod user;
 mod writers;
 
+mod back;
 mod cutover;
 mod facts;
 mod fence;
 mod hostile;
 mod import;
 mod killed;
+mod obstacles;
 mod seed;

@@ -50,13 +50,28 @@ impl Link for Agent {
 
 /// Serves as the source's agent.
 pub(crate) fn agent(base: &Path, source: &Server) {
-    let incoming = UnixListenerStream::new(UnixListener::bind(base.join("agent")).unwrap());
-    let service = LinkServer::new(Agent(source.engine.clone()));
+    agent_at(&base.join("agent"), source);
+}
+
+fn agent_at(socket: &Path, of: &Server) {
+    let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
+    let service = LinkServer::new(Agent(of.engine.clone()));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
 }
 
 fn channel(base: &Path) -> Channel {
-    Endpoint::from_shared(format!("unix://{}", base.join("agent").display())).unwrap().connect_lazy()
+    channel_to(&base.join("agent"))
+}
+
+fn channel_to(socket: &Path) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy()
+}
+
+/// From the source's loopback port to the target's socket.
+pub(crate) async fn back(base: &Path, source: &Server, target: &Server) -> Tunnel {
+    let socket = base.join("agent-of-target");
+    agent_at(&socket, target);
+    listen(channel_to(&socket), source).await
 }
 
 /// Those of a target, from wherever `agent` serves.
@@ -91,12 +106,15 @@ pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tu
 
 /// The same where the source's agent serves already.
 pub(crate) async fn through(base: &Path, target: &Server) -> Tunnel {
-    let channel = channel(base);
+    listen(channel(base), target).await
+}
+
+async fn listen(channel: Channel, here: &Server) -> Tunnel {
     let open = move |frames| {
         let mut client = LinkClient::new(channel.clone());
         async move { client.open(frames).await.map(Response::into_inner) }
     };
-    let port = target.engine.tunnel_port().unwrap();
+    let port = here.engine.tunnel_port().unwrap();
     Tunnel::listen_on_loopback(port, &shop(), open).await.unwrap()
 }
 

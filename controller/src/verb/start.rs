@@ -77,16 +77,16 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
 pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
     drive.accept(accepted).await?;
-    let seeded = match drive.forward(Phase::Tune..=Phase::Replicate).await {
+    let seeded = match drive.forward(Phase::Tune..=Phase::Back).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),
-        // A copy that is whole is not thrown away because it cannot be followed at the moment.
-        Err(Stopped::Failed { step, failure }) if step == "follow" => Err(Halt::new(Exit::NeedsResume, [failure])
+        // A copy that is whole is not thrown away because it cannot be followed at the moment, nor because the source cannot follow it.
+        Err(Stopped::Failed { step, failure }) if has_copy(drive, &step) => Err(Halt::new(Exit::NeedsResume, [failure])
             .now("the source serves as before; the copy is on the target, not yet following")
             .then(format!("flytt resume {name}"))),
         Err(stopped) => {
             drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
-            let left = drive.back(Phase::Tune..=Phase::Replicate).await.map_err(|failure| stuck(&name, failure))?;
+            let left = drive.back(Phase::Tune..=Phase::Back).await.map_err(|failure| stuck(&name, failure))?;
             Err(taken_back(drive, stopped, left).await)
         }
     };
@@ -96,4 +96,9 @@ pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Re
         drive.view.show(Line::Warning(&note));
     }
     seeded
+}
+
+/// Whether this step comes after the copy.
+fn has_copy(drive: &Drive<'_>, step: &str) -> bool {
+    drive.plan.step(step).is_some_and(|step| step.phase >= Phase::Replicate)
 }

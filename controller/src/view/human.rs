@@ -37,6 +37,7 @@ impl View for Human {
                     }
                     Some(v1::outcome::Kind::Artefact(artefact)) => stated(artefact),
                     Some(v1::outcome::Kind::Verifier(_)) => "made; it stays there, only its verifier leaves".into(),
+                    Some(v1::outcome::Kind::Position(position)) => safe(position),
                     Some(v1::outcome::Kind::Findings(found)) => {
                         for finding in found.finding.iter().filter(|finding| finding.level() != Level::Ok) {
                             self.finding(&v1::Finding { host: step.on.to_string(), ..finding.clone() });

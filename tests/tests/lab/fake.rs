@@ -131,12 +131,20 @@ impl Engine for FakeEngine {
             Intent::Surrender => vec![self.signal(true)],
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
-            Intent::Forget => Vec::new(),
+            Intent::Welcome { .. } | Intent::Arm | Intent::Forget => Vec::new(),
             Intent::Finish { role: v1::Role::Source } => {
                 vec![self.block(migration, "fence", None, Some(REJECT)), self.block(migration, "admit", None, None)]
             }
             Intent::Finish { .. } => vec![self.block(migration, "gate", None, None), statement("drop role", "-role", "")],
         })
+    }
+
+    async fn beat(&self, _migration: &Migration) -> Result<(), Failure> {
+        let mut world = self.world.lock();
+        if world.db(self.side).closed {
+            world.violations.push("a heartbeat behind a fence".into());
+        }
+        Ok(())
     }
 
     async fn final_position(&self, _migration: &Migration) -> Result<Position, Failure> {
@@ -230,7 +238,12 @@ impl Engine for FakeEngine {
             | Verb::Close { .. }
             | Verb::Reopen { .. }
             | Verb::Replicate { .. }
-            | Verb::Detach => unreachable!("{verb:?} is another engine's"),
+            | Verb::Detach
+            | Verb::Welcome { .. }
+            | Verb::Unwelcome
+            | Verb::FollowBack { .. }
+            | Verb::DetachBack
+            | Verb::Return => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

@@ -97,6 +97,7 @@ impl Mariadb {
         for (user, host) in [
             (names::replication(migration).as_str(), "localhost"),
             (names::replication(migration).as_str(), "%"),
+            (names::back(migration).as_str(), "localhost"),
             (names::PROBE, "localhost"),
             (names::AGENT, "localhost"),
         ] {

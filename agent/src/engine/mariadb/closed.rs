@@ -23,6 +23,7 @@ impl Mariadb {
         }
         session.run(&lock(migration)).await?;
         session.run("flush local privileges").await?;
+        self.pause_back(&session, migration).await?;
         // DISABLED cannot be changed, and need not be.
         if session.is_true("select @@global.event_scheduler = 'ON'").await? {
             session.run("set global event_scheduler = off").await?;
@@ -35,6 +36,7 @@ impl Mariadb {
         session.run(&unlock(migration)).await?;
         session.run("flush local privileges").await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
+        self.go_on_back(&session, migration).await?;
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
         }

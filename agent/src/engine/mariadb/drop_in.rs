@@ -27,6 +27,15 @@ impl Mariadb {
         Change::File(File { path, want: Some(text), had: None, mode: 0o644 })
     }
 
+    /// The same, and it follows nobody until the file is gone.
+    pub(super) fn shut_alone(&self, migration: &Migration, purpose: &str, events: bool) -> Change {
+        let mut change = self.shut(migration, purpose, events);
+        if let Change::File(File { want: Some(text), .. }) = &mut change {
+            text.push_str("skip_slave_start = 1\n");
+        }
+        change
+    }
+
     pub(super) fn not_shut(&self, migration: &Migration, purpose: &str) -> Change {
         let path = names::drop_in(&self.config.drop_in, migration, purpose);
         Change::File(File { path, want: None, had: None, mode: 0o644 })

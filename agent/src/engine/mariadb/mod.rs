@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod account;
+mod back;
+mod beat;
 mod begin;
 mod closed;
 mod drop_in;
@@ -106,6 +108,10 @@ impl Engine for Mariadb {
         self.changes(migration, intent).await
     }
 
+    async fn beat(&self, migration: &Migration) -> Result<(), Failure> {
+        self.beat_once(migration).await
+    }
+
     async fn final_position(&self, migration: &Migration) -> Result<Position, Failure> {
         self.mark_end(migration).await.map(Position::Mariadb)
     }
@@ -138,8 +144,29 @@ impl Engine for Mariadb {
         secret::keep_native(&path, &names::replication(migration)).map_err(|error| file(&path, &error))
     }
 
+    async fn back_credential(&self, migration: &Migration) -> Result<String, Failure> {
+        let path = self.back_passfile(migration);
+        secret::keep_native(&path, &names::back(migration)).map_err(|error| file(&path, &error))
+    }
+
+    async fn mark_own(&self, migration: &Migration) -> Result<Position, Failure> {
+        self.write_own(migration).await.map(Position::Mariadb)
+    }
+
+    async fn has_come_back(&self, migration: &Migration, position: &Position) -> Result<(), Failure> {
+        self.come_back(migration, position::of(position)?).await
+    }
+
+    async fn follows_back(&self, migration: &Migration, end: &Position) -> Result<Option<String>, Failure> {
+        self.follows(migration, position::of(end)?).await
+    }
+
+    /// On the source the target's account, on the target the source's: each exists on one of them alone.
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
-        screen::admits(&names::replication(migration), first_packet)
+        match screen::admits(&names::replication(migration), first_packet) {
+            Admission::No(_) => screen::admits(&names::back(migration), first_packet),
+            other => other,
+        }
     }
 
     fn greets(&self) -> bool {

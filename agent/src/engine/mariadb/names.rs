@@ -16,8 +16,18 @@ pub(super) fn replication(migration: &Migration) -> String {
 }
 
 /// The accounts that no lock of ours touches, and no fence ends.
-pub(super) fn ours(migration: &Migration) -> [String; 2] {
-    [AGENT.to_owned(), replication(migration)]
+pub(super) fn ours(migration: &Migration) -> [String; 3] {
+    [AGENT.to_owned(), replication(migration), back(migration)]
+}
+
+/// The source's account on the target, and the name of its connection there, on the way back.
+pub(super) fn back(migration: &Migration) -> String {
+    format!("{}_back", migration.identifier())
+}
+
+/// Under this key its password is kept; no migration can be called so.
+pub(super) fn back_password(migration: &Migration) -> String {
+    format!("{migration}.back")
 }
 
 /// The database of the move's marker.
@@ -42,8 +52,9 @@ mod tests {
     #[test]
     fn the_longest_name_fits() {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
-        // 80 characters for an account (MariaDB manual, "Identifier Names").
+        // 64 characters for a connection and a database, 80 for an account (MariaDB manual, "Identifier Names").
         assert!(replication(&migration).len() <= 80 && trial(&migration).len() <= 64);
+        assert!(back(&migration).len() <= 64 && database(&migration).len() <= 64);
         assert!("_agent".parse::<Migration>().is_err());
     }
 }

@@ -10,7 +10,11 @@ use super::{Mariadb, names};
 use crate::engine::mysql_family::{quote::literal, session::Session};
 
 /// A wait inside the server is cut into such pieces, so that a stopped applier is noticed.
-const ROUND_SECONDS: &str = "0.5";
+pub(super) const ROUND_SECONDS: &str = "0.5";
+
+/// The marker's rows: each side writes one of its own, so that the two never meet.
+pub(super) const PRIMARY: u8 = 1;
+pub(super) const FOLLOWER: u8 = 2;
 
 impl Mariadb {
     /// What is applied here: written here or replicated. Each domain once, by its higher number.
@@ -27,13 +31,13 @@ impl Mariadb {
         session.run(&format!("create database if not exists {database}")).await?;
         let table = "(id int primary key, number bigint unsigned not null, at timestamp(6) not null) engine = InnoDB";
         session.run(&format!("create table if not exists {database}.marker {table}")).await?;
-        mark(&session, migration).await
+        mark(&session, migration, PRIMARY).await
     }
 
     /// What stands in the binary log after a marker of ours: everything that was ever acknowledged is in it.
     pub(super) async fn mark_end(&self, migration: &Migration) -> Result<GtidPosition, Failure> {
         let session = self.session().await?;
-        mark(&session, migration).await?;
+        mark(&session, migration, PRIMARY).await?;
         gtids(&session.value("select @@global.gtid_binlog_pos").await?)
     }
 
@@ -64,7 +68,8 @@ impl Mariadb {
         self.position_of(&session).await
     }
 
-    /// The sets compared the other way round: in the source's domains there may be nothing here that the source has not.
+    /// The sets compared the other way round: in the source's domains there may be nothing here that the source has not,
+    /// written here or not. Where the way back is armed this server's own domain is one of them.
     pub(super) async fn nothing_beyond(&self, end: &GtidPosition) -> Result<(), Failure> {
         let applied = self.position_of(&*self.session().await?).await?;
         let beyond = applied.iter().find(|own| end.iter().any(|last| last.domain == own.domain && own.sequence > last.sequence));
@@ -84,7 +89,7 @@ impl Mariadb {
         if !before.covers(end) {
             return Err(doubt(format!("it is at {before}, before the source's final position {end}")));
         }
-        mark(&session, migration).await?;
+        mark(&session, migration, PRIMARY).await?;
         let after = self.position_of(&session).await?;
         if before.missing(&after) == 0 {
             return Err(doubt("a write does not show in its binary log".into()));
@@ -94,11 +99,11 @@ impl Mariadb {
 }
 
 /// One transaction, durable when it returns whatever the server's own settings say: the log is flushed after it.
-async fn mark(session: &Session, migration: &Migration) -> Result<(), Failure> {
+pub(super) async fn mark(session: &Session, migration: &Migration, row: u8) -> Result<(), Failure> {
     let database = names::database(migration);
     session
         .run(&format!(
-            "insert into {database}.marker values (1, 1, now(6)) on duplicate key update number = number + 1, at = now(6)"
+            "insert into {database}.marker values ({row}, 1, now(6)) on duplicate key update number = number + 1, at = now(6)"
         ))
         .await?;
     // Only where the server is set not to flush at each commit.

@@ -32,7 +32,7 @@ impl Mariadb {
                 // The locks first: taken back in the other order, they are the last to go, over files that are gone already.
                 Ok(vec![
                     Change::Server(Verb::Close { events, read_only: false }),
-                    self.shut(migration, "fence", events),
+                    self.shut_alone(migration, "fence", events),
                     Change::Server(Verb::EndSessions { drain_ms: *drain_ms }),
                 ])
             }
@@ -49,11 +49,22 @@ impl Mariadb {
                     Change::Server(Verb::Reopen { events, read_only: false }),
                 ])
             }
-            Intent::Retire => Ok(vec![drop_account(&names::replication(migration), "localhost")]),
+            // What it was surrendered with stays: that one lets it follow.
+            Intent::Retire => Ok(vec![
+                drop_account(&names::replication(migration), "localhost"),
+                self.not_shut(migration, "fence"),
+                Change::Server(Verb::Return),
+            ]),
+            Intent::Welcome { verifier } => welcome(verifier),
+            // The table of the marker that proves it.
+            Intent::Arm => Ok(vec![
+                Change::Server(Verb::Checkpoint),
+                Change::Server(Verb::FollowBack { host: LOOPBACK.to_owned(), port: self.config.tunnel_port }),
+            ]),
             // The agent's own account went with the copy, whose server is down by now and could not drop it.
             Intent::Forget => {
                 let own = secret::passfile(&self.state, names::OWN_PASSWORD);
-                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(own)])
+                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(self.back_passfile(migration)), gone(own)])
             }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
@@ -102,19 +113,26 @@ impl Mariadb {
         let mut changes = Vec::new();
         match role {
             v1::Role::Target => {
+                if serving != Serving::Down {
+                    changes.push(Change::Server(Verb::Unwelcome));
+                }
                 changes.extend(["gate", "replica"].map(|purpose| self.not_shut(migration, purpose)));
                 if serving == Serving::Writable {
                     changes.push(Change::Server(Verb::DropAccounts));
                     changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
                 }
             }
-            v1::Role::Source if serving == Serving::Writable => {
-                changes.push(Change::Server(Verb::DropAccounts));
-                changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
+            v1::Role::Source if serving != Serving::Down => {
+                changes.push(Change::Server(Verb::DetachBack));
+                if serving == Serving::Writable {
+                    changes.push(Change::Server(Verb::DropAccounts));
+                    changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
+                }
             }
             v1::Role::Source | v1::Role::Router | v1::Role::Unspecified => {}
         }
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         Ok(changes)
     }
@@ -125,10 +143,7 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
     if direct {
         return Err(no_direct());
     }
-    if !is_verifier(verifier) {
-        let sentence = "the verifier is no mysql_native_password hash";
-        return Err(Failure::refused("BAD_VERIFIER", sentence, "make the credential again"));
-    }
+    must_be_verifier(verifier)?;
     let name = names::replication(migration);
     let replica = account(&name, "localhost");
     Ok(vec![
@@ -142,6 +157,20 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
             vec![format!("drop user if exists {replica}")],
         ),
     ])
+}
+
+/// The source, from this very host alone: it comes out of the tunnel.
+fn welcome(verifier: &str) -> Result<Vec<Change>, Failure> {
+    must_be_verifier(verifier)?;
+    Ok(vec![Change::Server(Verb::Welcome { verifier: verifier.to_owned() })])
+}
+
+fn must_be_verifier(text: &str) -> Result<(), Failure> {
+    if is_verifier(text) {
+        return Ok(());
+    }
+    let sentence = "the verifier is no mysql_native_password hash";
+    Err(Failure::refused("BAD_VERIFIER", sentence, "make the credential again"))
 }
 
 pub(super) fn no_direct() -> Failure {

@@ -104,12 +104,12 @@ impl Mariadb {
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
         let session = self.session().await?;
         match self.slave_status(&session).await? {
-            Some(status) => self.receiving(&session, &status).await,
+            Some(status) => self.receiving(&session, migration, &status).await,
             None => self.sending(&session, migration).await,
         }
     }
 
-    async fn receiving(&self, session: &Session, status: &Status) -> Result<Replication, Failure> {
+    async fn receiving(&self, session: &Session, migration: &Migration, status: &Status) -> Result<Replication, Failure> {
         let applied = self.position_of(session).await?;
         let at = |key: &str| status.get(key).map_or("", String::as_str);
         let number = |key: &str| at(key).parse::<u64>().unwrap_or(0);
@@ -139,6 +139,7 @@ impl Mariadb {
             position: Some(Position::Mariadb(applied)),
             upstream: Some(Position::Mariadb(fetched)),
             lag_bytes: bytes,
+            beat_us: self.newest_beat(session, migration).await?,
             held_bytes: 0,
             trouble,
         })
@@ -158,13 +159,19 @@ impl Mariadb {
 
     async fn sending(&self, session: &Session, migration: &Migration) -> Result<Replication, Failure> {
         let position = self.position_of(session).await?;
+        let streaming = self.has_replica(session, migration).await?;
+        let beat_us = self.newest_beat(session, migration).await?;
+        let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
+        Ok(Replication { streaming, position: Some(Position::Mariadb(position)), beat_us, trouble, ..Replication::default() })
+    }
+
+    /// Whether the move's replica reads from here.
+    pub(super) async fn has_replica(&self, session: &Session, migration: &Migration) -> Result<bool, Failure> {
         let sql = format!(
             "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Binlog Dump' and USER = {}",
             literal(&names::replication(migration))
         );
-        let streaming = session.value(&sql).await? != "0";
-        let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
-        Ok(Replication { streaming, position: Some(Position::Mariadb(position)), trouble, ..Replication::default() })
+        Ok(session.value(&sql).await? != "0")
     }
 
     /// A replica is a standby, and so is whatever takes no writes.

@@ -31,6 +31,14 @@ impl Mariadb {
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
             Verb::Detach => self.detach().await,
+            Verb::Welcome { verifier } => self.welcome(migration, verifier).await,
+            Verb::Unwelcome => self.unwelcome(migration).await,
+            Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
+            Verb::DetachBack => self.detach_back(migration).await,
+            Verb::Return => {
+                let session = self.unlogged().await?;
+                self.go_on_back(&session, migration).await
+            }
         }
     }
 

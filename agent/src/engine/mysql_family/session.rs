@@ -64,19 +64,9 @@ impl Session {
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
-        match conn.query::<Row, _>(sql).await {
-            Ok(rows) => {
-                *place = Some(conn);
-                Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
-            }
-            Err(error) => {
-                let failure = failure::statement(&error);
-                if matches!(error, mysql_async::Error::Server(_)) && failure.code != "SERVER_GONE" {
-                    *place = Some(conn);
-                }
-                Err(failure)
-            }
-        }
+        let answer = conn.query::<Row, _>(sql).await;
+        let rows = kept(&mut place, conn, answer)?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
     }
 
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Failure> {
@@ -101,13 +91,24 @@ impl Session {
     pub(crate) async fn named(&self, sql: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, Failure> {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
-        let row = conn.query_first::<Row, _>(sql).await.map_err(|error| failure::statement(&error))?;
-        *place = Some(conn);
+        let answer = conn.query_first::<Row, _>(sql).await;
+        let row = kept(&mut place, conn, answer)?;
         Ok(row.map(|row| {
             let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
             names.into_iter().zip(row.unwrap().into_iter().map(|value| text(value).unwrap_or_default())).collect()
         }))
     }
+}
+
+/// The connection goes back to its place after an answer, also after one that refuses; after anything else it is not used again.
+fn kept<T>(place: &mut Option<Conn>, conn: Conn, answer: Result<T, mysql_async::Error>) -> Result<T, Failure> {
+    let refused = |error: &mysql_async::Error| matches!(error, mysql_async::Error::Server(_));
+    let answered = answer.as_ref().err().is_none_or(refused);
+    let answer = answer.map_err(|error| failure::statement(&error));
+    if answered && answer.as_ref().err().is_none_or(|failure| failure.code != "SERVER_GONE") {
+        *place = Some(conn);
+    }
+    answer
 }
 
 /// A value of the text protocol; `None` is null.

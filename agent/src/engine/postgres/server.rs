@@ -32,7 +32,12 @@ impl Postgres {
             | Verb::Close { .. }
             | Verb::Reopen { .. }
             | Verb::Replicate { .. }
-            | Verb::Detach => Err(super::super::not_for(self, verb)),
+            | Verb::Detach
+            | Verb::Welcome { .. }
+            | Verb::Unwelcome
+            | Verb::FollowBack { .. }
+            | Verb::DetachBack
+            | Verb::Return => Err(super::super::not_for(self, verb)),
         }
     }
 
