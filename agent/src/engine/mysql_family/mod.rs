@@ -1,7 +1,9 @@
-//! What MySQL and MariaDB truly share: the client protocol, the driver, quoting, the password hash, the server process on disk.
-//! How each replicates, fences and promotes differs, and stays with each engine.
+//! What MySQL and MariaDB truly share: the client protocol, the driver, quoting, the password hash, the server process on disk,
+//! and what preflight asks of both. How each replicates, fences and promotes differs, and stays with each engine.
 
+pub(super) mod facts;
 pub(super) mod failure;
+pub(super) mod findings;
 pub(super) mod process;
 pub(super) mod quote;
 pub(super) mod screen;
