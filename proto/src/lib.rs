@@ -7,6 +7,7 @@ pub mod failure;
 pub mod fuse;
 pub mod gate;
 pub mod gtid;
+pub mod gtid_set;
 pub mod identity;
 pub mod name;
 pub mod record;

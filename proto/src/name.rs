@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::gtid::GtidPosition;
+use crate::{gtid::GtidPosition, gtid_set::GtidSet};
 
 /// A name that is not of the right form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,15 +187,17 @@ impl<'de> serde::Deserialize<'de> for Lsn {
 pub enum Position {
     Postgres(Lsn),
     Mariadb(GtidPosition),
+    Mysql(GtidSet),
 }
 
 impl Position {
-    /// How much log was written up to here since there is one: bytes (PostgreSQL) or transactions (MariaDB). Good for telling
-    /// whether a distance grows.
+    /// How much log was written up to here since there is one: bytes (PostgreSQL) or transactions (MariaDB,
+    /// MySQL). Good for telling whether a distance grows.
     pub fn bytes(&self) -> u64 {
         match self {
             Position::Postgres(lsn) => lsn.0,
             Position::Mariadb(gtids) => gtids.iter().map(|gtid| gtid.sequence).fold(0, u64::saturating_add),
+            Position::Mysql(gtids) => gtids.count(),
         }
     }
 
@@ -204,7 +206,8 @@ impl Position {
         match (self, other) {
             (Position::Postgres(a), Position::Postgres(b)) => Some(a >= b),
             (Position::Mariadb(a), Position::Mariadb(b)) => Some(a.covers(b)),
-            (Position::Postgres(_) | Position::Mariadb(_), _) => None,
+            (Position::Mysql(a), Position::Mysql(b)) => Some(a.covers(b)),
+            (Position::Postgres(_) | Position::Mariadb(_) | Position::Mysql(_), _) => None,
         }
     }
 }
@@ -213,6 +216,7 @@ impl fmt::Display for Position {
         match self {
             Position::Postgres(lsn) => write!(f, "postgres:{lsn}"),
             Position::Mariadb(gtids) => write!(f, "mariadb:{gtids}"),
+            Position::Mysql(gtids) => write!(f, "mysql:{gtids}"),
         }
     }
 }
@@ -222,6 +226,7 @@ impl FromStr for Position {
         match text.split_once(':') {
             Some(("postgres", lsn)) => Ok(Position::Postgres(lsn.parse()?)),
             Some(("mariadb", gtids)) => Ok(Position::Mariadb(gtids.parse()?)),
+            Some(("mysql", gtids)) => Ok(Position::Mysql(gtids.parse()?)),
             _ => {
                 Err(BadName { what: "position", text: text.chars().take(80).collect(), rule: "write it as <engine>:<position>" })
             }
@@ -254,10 +259,12 @@ mod tests {
         assert!("1/0".parse::<Lsn>().expect("valid") > "0/FFFFFFFF".parse().expect("valid"));
     }
 
+    const SET: &str = "mysql:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:tag:7";
+
     #[test]
     fn positions_of_two_engines_do_not_compare() {
         let position = |text: &str| text.parse::<Position>().expect("valid");
-        for text in ["postgres:16/B374D848", "mariadb:0-1-5,3-2-9", "mariadb:"] {
+        for text in ["postgres:16/B374D848", "mariadb:0-1-5,3-2-9", "mariadb:", "mysql:", SET] {
             assert_eq!(position(text).to_string(), text);
             let stored = serde_json::to_string(&position(text)).expect("stored");
             assert_eq!(serde_json::from_str::<Position>(&stored).expect("read"), position(text));
@@ -265,6 +272,8 @@ mod tests {
         assert_eq!(position("postgres:0/1").covers(&position("mariadb:")), None);
         assert_eq!(position("mariadb:0-1-5").covers(&position("postgres:0/0")), None);
         assert_eq!(position("mariadb:0-1-5").covers(&position("mariadb:0-1-4")), Some(true));
+        assert_eq!(position(SET).covers(&position("mysql:")), Some(true));
+        assert_eq!(position(SET).covers(&position("mariadb:")), None);
         for bad in ["", "0/1", "mysql:0-1-5", "mariadb", "mariadb:x", ":"] {
             assert!(bad.parse::<Position>().is_err(), "{bad:?}");
         }

@@ -8,7 +8,7 @@ use flytt_proto::{failure::Failure, name::Migration};
 
 use super::{Mariadb, names};
 use crate::{
-    engine::mysql_family::{failure, process, quote::literal},
+    engine::mysql_family::{failure, process, quote::literal, sessions},
     secret,
 };
 
@@ -51,7 +51,8 @@ impl Mariadb {
         if settings != "1" || session.account != names::AGENT {
             return Ok(false);
         }
-        if session.value(&unlocked(migration)).await? != "0" || !self.sessions(&session, migration).await?.is_empty() {
+        let inside = sessions::inside(&session, &names::ours(migration)).await?;
+        if session.value(&unlocked(migration)).await? != "0" || !inside.is_empty() {
             return Ok(false);
         }
         self.is_refused().await
@@ -78,7 +79,7 @@ impl Mariadb {
 
 /// Roles are no accounts: nobody logs in as one.
 fn others(migration: &Migration) -> String {
-    let ours = [names::AGENT.to_owned(), names::replication(migration)].map(|name| literal(&name)).join(", ");
+    let ours = names::ours(migration).map(|name| literal(&name)).join(", ");
     format!("json_value(Priv, '$.is_role') is null and not (Host = 'localhost' and User in ({ours}))")
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
-    mysql_family::{screen, session::Session},
+    mysql_family::{entrance, screen, session::Session},
 };
 use crate::{
     change::{Backup, Change, Verb},
@@ -22,7 +22,6 @@ mod account;
 mod begin;
 mod closed;
 mod drop_in;
-mod entrance;
 mod events;
 mod facts;
 mod findings;
@@ -117,8 +116,11 @@ impl Engine for Mariadb {
         self.prove_primary(migration, position::of(fork)?).await.map(Position::Mariadb)
     }
 
-    async fn reached_through(&self, migration: &Migration, entrance: &str) -> Result<(), Failure> {
-        self.reach(migration, entrance).await
+    async fn reached_through(&self, migration: &Migration, through: &str) -> Result<(), Failure> {
+        let account = names::replication(migration);
+        let path = secret::passfile(&self.state, migration.as_str());
+        let password = secret::password(&path, &account).map_err(|error| file(&path, &error))?;
+        entrance::reach(&*self.session().await?, &account, &password, through).await
     }
 
     async fn credential(&self, migration: &Migration) -> Result<String, Failure> {

@@ -15,6 +15,11 @@ pub(super) fn replication(migration: &Migration) -> String {
     format!("{}_repl", migration.identifier())
 }
 
+/// The accounts that no lock of ours touches, and no fence ends.
+pub(super) fn ours(migration: &Migration) -> [String; 2] {
+    [AGENT.to_owned(), replication(migration)]
+}
+
 /// The database of the move's marker.
 pub(super) fn database(migration: &Migration) -> String {
     migration.identifier()

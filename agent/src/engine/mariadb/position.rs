@@ -113,6 +113,6 @@ pub(super) fn gtids(text: &str) -> Result<GtidPosition, Failure> {
 pub(super) fn of(position: &Position) -> Result<&GtidPosition, Failure> {
     match position {
         Position::Mariadb(gtids) => Ok(gtids),
-        other @ Position::Postgres(_) => Err(super::super::foreign(other)),
+        other @ (Position::Postgres(_) | Position::Mysql(_)) => Err(super::super::foreign(other)),
     }
 }

@@ -76,7 +76,7 @@ impl Postgres {
 fn lsn(position: &Position) -> Result<flytt_proto::name::Lsn, Failure> {
     match position {
         Position::Postgres(lsn) => Ok(*lsn),
-        other @ Position::Mariadb(_) => Err(super::foreign(other)),
+        other @ (Position::Mariadb(_) | Position::Mysql(_)) => Err(super::foreign(other)),
     }
 }
 
