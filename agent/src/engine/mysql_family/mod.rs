@@ -5,6 +5,7 @@ pub(super) mod entrance;
 pub(super) mod facts;
 pub(super) mod failure;
 pub(super) mod findings;
+pub(super) mod place;
 pub(super) mod process;
 pub(super) mod program;
 pub(super) mod quote;

@@ -54,7 +54,7 @@ impl Mariadb {
             ..MaFacts::default()
         };
         match serving {
-            Serving::Down => facts.common.at_rest(&self.config.server, &self.config.config_file).await,
+            Serving::Down => facts.common.at_rest(&self.config.server, &self.config.config_file, None).await,
             Serving::Standby | Serving::Writable => self.ask(&mut facts).await?,
         }
         let system = system::identifier(data).map(|id| id.to_string()).unwrap_or_default();

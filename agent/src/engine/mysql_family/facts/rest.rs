@@ -8,13 +8,20 @@ use crate::command::Command;
 const LIMIT: Duration = Duration::from_secs(20);
 
 impl Common {
-    /// Version and settings of `server`, started with this option file.
-    pub(crate) async fn at_rest(&mut self, server: &Path, config_file: &Path) {
+    /// Version and settings of `server`, started with this option file. It tries in a directory that it can write to how file names
+    /// are told apart there; `scratch` is one where its data directory is not there yet.
+    pub(crate) async fn at_rest(&mut self, server: &Path, config_file: &Path, scratch: Option<&Path>) {
         let mut file = std::ffi::OsString::from("--defaults-file=");
         file.push(config_file);
         let said = async |command: Command| command.run(LIMIT).await.map(|output| output.stdout).unwrap_or_default();
         self.version = version(&said(Command::new(server).arg("--version")).await);
-        self.settings = settings(&said(Command::new(server).arg(file).args(["--verbose", "--help"])).await);
+        let directory = scratch.map(|scratch| {
+            let mut option = std::ffi::OsString::from("--datadir=");
+            option.push(scratch);
+            option
+        });
+        let help = Command::new(server).arg(file).args(directory).args(["--verbose", "--help"]);
+        self.settings = settings(&said(help).await);
     }
 }
 
