@@ -32,6 +32,7 @@ pub struct Config {
     pub tuning: Tuning,
     pub postgres: Option<Postgres>,
     pub mariadb: Option<Mariadb>,
+    pub mysql: Option<Mysql>,
     pub haproxy: Option<Haproxy>,
 }
 
@@ -145,6 +146,41 @@ fn tunnel_port() -> u16 {
 
 fn mysql() -> String {
     "mysql".into()
+}
+
+/// The MySQL server of this host. What must hold across its restarts is persisted in the server itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mysql {
+    pub data_directory: PathBuf,
+    /// The option file that the server is started with.
+    pub config_file: PathBuf,
+    #[serde(default = "mysqld")]
+    pub server: PathBuf,
+    /// Directory of the server's client programs.
+    #[serde(default = "usr_bin")]
+    pub bin: PathBuf,
+    pub socket: PathBuf,
+    /// Where routers reach the server. A source's server must listen there on 127.0.0.1, too.
+    pub port: u16,
+    /// A target: where on loopback its server finds the tunnel to the source.
+    #[serde(default = "tunnel_port")]
+    pub tunnel_port: u16,
+    /// A program with its arguments that starts the server and returns, and one that stops it: both or neither. Without them
+    /// the agent starts `server` itself, and ends it by signals.
+    #[serde(default)]
+    pub start: Vec<String>,
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Where a server that we start ourselves writes its log. MySQL adds `.err` to a name without an ending.
+    pub log: Option<PathBuf>,
+    /// The account of the agent's first connection: its operating-system user's, by `auth_socket`.
+    #[serde(default = "mysql")]
+    pub account: String,
+}
+
+fn mysqld() -> PathBuf {
+    "/usr/sbin/mysqld".into()
 }
 
 /// The HAProxy of this host.

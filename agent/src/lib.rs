@@ -27,6 +27,7 @@ pub mod samples;
 pub mod secret;
 pub mod serve;
 pub mod service;
+mod sha_crypt;
 pub mod status;
 mod tuning;
 mod watch;

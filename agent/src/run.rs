@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     change::{Hands, sysctl::Kernel},
     config::Config,
-    engine::{mariadb::Mariadb, postgres::Postgres},
+    engine::{mariadb::Mariadb, mysql::Mysql, postgres::Postgres},
     guard,
     host::Host,
     link,
@@ -31,17 +31,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs until `stop`; what is at work goes on in its ledger.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
-    let engine: Option<Arc<dyn crate::engine::Engine>> = match (&config.postgres, &config.mariadb) {
-        (Some(postgres), None) => Some(Arc::new(Postgres::new(postgres.clone(), &config.state, config.may_replace_data))),
-        (None, Some(mariadb)) => {
+    let engine: Option<Arc<dyn crate::engine::Engine>> = match (&config.postgres, &config.mariadb, &config.mysql) {
+        (Some(postgres), None, None) => Some(Arc::new(Postgres::new(postgres.clone(), &config.state, config.may_replace_data))),
+        (None, Some(mariadb), None) => {
             durable::directory(&mariadb.drop_in, 0o755)
                 .map_err(|error| Failure::refused("DISK", error.to_string(), "see `drop_in` in agent.toml"))?;
             let pipes = Arc::new(link::pipe::Pipes::new(credentials.clone()));
             Some(Arc::new(Mariadb::new(mariadb.clone(), &config.state, config.may_replace_data).through(pipes)))
         }
-        (None, None) => None,
-        (Some(_), Some(_)) => {
-            let sentence = "agent.toml has a [postgres] and a [mariadb] section";
+        (None, None, Some(mysql)) => Some(Arc::new(Mysql::new(mysql.clone(), &config.state))),
+        (None, None, None) => None,
+        (_, _, _) => {
+            let sentence = "agent.toml has more than one of the sections [postgres], [mariadb] and [mysql]";
             return Err(Failure::refused("TWO_ENGINES", sentence, "run one agent for each server, each with its own agent.toml"));
         }
     };

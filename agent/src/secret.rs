@@ -52,7 +52,7 @@ pub fn passfile(state: &Path, name: &str) -> PathBuf {
 ///
 /// The verifier stands in the file's comment line, because its salt is random: asked twice, the answer is the same.
 pub fn keep(path: &Path, role: &str) -> io::Result<String> {
-    keep_with(path, role, postgres_protocol::password::scram_sha_256)
+    keep_with(path, role, 32, postgres_protocol::password::scram_sha_256)
 }
 
 /// The same with the verifier of `mysql_native_password`: `*` and the hexadecimal SHA-1 of the password's SHA-1 (MariaDB manual,
@@ -60,13 +60,22 @@ pub fn keep(path: &Path, role: &str) -> io::Result<String> {
 /// clear text could log in; that is why such a login never leaves a host but inside the tunnel.
 pub fn keep_native(path: &Path, role: &str) -> io::Result<String> {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY as SHA1, digest};
-    keep_with(path, role, |password| {
+    keep_with(path, role, 32, |password| {
         let twice = digest(&SHA1, digest(&SHA1, password).as_ref());
         format!("*{}", data_encoding::HEXUPPER.encode(twice.as_ref()))
     })
 }
 
-fn keep_with(path: &Path, role: &str, verifier: impl Fn(&[u8]) -> String) -> io::Result<String> {
+/// The same with MySQL's hash of it for `caching_sha2_password`, salted: it stands beside the password, so that it stays the same.
+pub fn keep_sha2(path: &Path, role: &str) -> io::Result<String> {
+    let mut salt = [0_u8; 20];
+    aws_lc_rs::rand::fill(&mut salt).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    // MySQL takes at most 32 characters from a replica (error 3056): 192 random bits.
+    keep_with(path, role, 24, |password| crate::sha_crypt::verifier(password, &salt))
+}
+
+/// `random` = bytes of the password.
+fn keep_with(path: &Path, role: &str, random: usize, verifier: impl Fn(&[u8]) -> String) -> io::Result<String> {
     match read(path, role) {
         Ok((_, verifier)) => return Ok(verifier),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -75,7 +84,7 @@ fn keep_with(path: &Path, role: &str, verifier: impl Fn(&[u8]) -> String) -> io:
     let parent = path.parent().ok_or_else(|| io::Error::other("a password file needs a directory"))?;
     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
 
-    let mut random = [0_u8; 32];
+    let mut random = vec![0_u8; random];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random bytes"))?;
     let password = SecretString::from(data_encoding::BASE64URL_NOPAD.encode(&random));
     random.fill(0);

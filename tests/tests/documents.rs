@@ -82,7 +82,8 @@ fn the_packaged_configuration_is_read() {
     let all: Vec<&str> =
         shipped.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)).collect();
     let config = agent_toml(&all.join("\n")).expect("the default agent.toml with everything switched on");
-    assert!(config.postgres.is_some() && config.mariadb.is_some() && config.haproxy.is_some() && config.may_replace_data);
+    assert!(config.postgres.is_some() && config.mariadb.is_some() && config.mysql.is_some());
+    assert!(config.haproxy.is_some() && config.may_replace_data);
 }
 
 fn agent_toml(text: &str) -> Result<Config, String> {

@@ -103,7 +103,7 @@ impl Hands {
             Failure::refused(
                 "NO_ENGINE",
                 "this host serves no database",
-                "add a [postgres] or [mariadb] section to its agent.toml",
+                "add a [postgres], [mariadb] or [mysql] section to its agent.toml",
             )
         })
     }

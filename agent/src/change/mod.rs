@@ -124,11 +124,11 @@ pub enum Verb {
     },
     /// Standby becomes primary.
     Promote,
-    /// The agent's own accounts, which no lock of ours touches; undo drops them. MariaDB.
+    /// The agent's own accounts, which no lock of ours touches; undo drops them. MariaDB, MySQL.
     OwnAccounts,
     DropAccounts,
     /// No account but the agent's and this move's may log in any more, and no event starts. Undo brings back what was: whether
-    /// events ran, whether the server was read-only. MariaDB.
+    /// events ran, whether the server was read-only. MariaDB, MySQL.
     Close {
         events: bool,
         read_only: bool,
@@ -138,7 +138,8 @@ pub enum Verb {
         events: bool,
         read_only: bool,
     },
-    /// Replicates from this address on as the move's own account; undo forgets the source. MariaDB.
+    /// Replicates from this address on as the move's own account; undo forgets the source. MariaDB,
+    /// MySQL.
     Replicate {
         host: String,
         port: u16,

@@ -17,6 +17,7 @@ use crate::{
 
 mod directory;
 pub mod mariadb;
+pub mod mysql;
 mod mysql_family;
 pub mod postgres;
 mod write_behind;
@@ -25,7 +26,8 @@ mod write_behind;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     pub serving: Serving,
-    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed. Empty where there is no cluster yet.
+    /// PostgreSQL: the system identifier. MariaDB: from the UUID that it got when it was installed.
+    /// MySQL: its `server_uuid`. Empty where there is no cluster yet.
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
@@ -174,7 +176,7 @@ pub struct Replication {
 pub trait Engine: Debug + Send + Sync + 'static {
     // --- questions: nothing is changed
 
-    /// `postgres`, `mariadb`
+    /// `postgres`, `mariadb`, `mysql`
     fn name(&self) -> &'static str;
     async fn facts(&self) -> Result<Facts, Failure>;
     /// Preflight over both sides' `Facts` (as JSON from `Observe.Facts`); pure.
@@ -217,8 +219,8 @@ pub trait Engine: Debug + Send + Sync + 'static {
     fn tunnel_port(&self) -> Option<u16> {
         None
     }
-    /// The local server's unix socket, where the tunnel's other end goes.
-    fn socket(&self) -> std::path::PathBuf;
+    /// Where the tunnel's other end goes: the local server.
+    fn inlet(&self) -> Inlet;
 
     // --- what another agent draws from here: read, never written
 
@@ -242,6 +244,15 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure>;
     /// Ends the backup with all its processes and empties its directory; done when none is left.
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure>;
+}
+
+/// How the source's end of a tunnel reaches the local server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inlet {
+    /// Its unix socket.
+    Socket(std::path::PathBuf),
+    /// This port of 127.0.0.1.
+    Loopback(u16),
 }
 
 /// What the source's end of a tunnel makes of a connection's first bytes.

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
 
 use super::*;
-use crate::engine::Admission;
+use crate::engine::{Admission, Inlet};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -40,7 +40,7 @@ impl Link for Agent {
             [_, _, _, _, ..] => Admission::Yes,
             _ => Admission::More,
         };
-        Ok(Response::new(serve(frames, self.server.clone(), Terms { admit, greets: false, screen: None })))
+        Ok(Response::new(serve(frames, Inlet::Socket(self.server.clone()), Terms { admit, greets: false, screen: None })))
     }
 
     type DrawStream = ReceiverStream<Result<Frame, Status>>;
@@ -242,7 +242,7 @@ async fn a_server_that_greets_is_heard_before_the_client_is_judged_and_the_clien
     let open = |frames: mpsc::Receiver<Result<Frame, Status>>| {
         let admit = |first: &[u8]| if first == b"me" { Admission::Yes } else { Admission::No("not me".into()) };
         let terms = Terms { admit, greets: true, screen: Some(Box::new(NoQuestions)) };
-        serve(ReceiverStream::new(frames), path.clone(), terms)
+        serve(ReceiverStream::new(frames), Inlet::Socket(path.clone()), terms)
     };
     let heard = |frame: Option<Result<Frame, Status>>| match frame.expect("an answer").map(|frame| frame.kind) {
         Ok(Some(v1::frame::Kind::Data(data))) => String::from_utf8_lossy(&data).into_owned(),

@@ -26,10 +26,10 @@ impl v1::link_server::Link for Link {
         let migration = link::greeted(&mut frames).await?;
         host.granted(&migration, &caller.host)?;
         let engine = host.engine()?.clone();
-        let socket = engine.socket();
+        let inlet = engine.inlet();
         let (greets, screen) = (engine.greets(), engine.screen());
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
-        Ok(Response::new(Box::pin(link::serve(frames, socket, link::Terms { admit, greets, screen }))))
+        Ok(Response::new(Box::pin(link::serve(frames, inlet, link::Terms { admit, greets, screen }))))
     }
 
     type DrawStream = Streamed<v1::Frame>;

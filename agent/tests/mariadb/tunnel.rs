@@ -34,9 +34,9 @@ impl Link for Agent {
         let mut frames = request.into_inner();
         let migration = greeted(&mut frames).await?;
         let engine = self.0.clone();
-        let (greets, screen, socket) = (engine.greets(), engine.screen(), engine.socket());
+        let (greets, screen, inlet) = (engine.greets(), engine.screen(), engine.inlet());
         let admit = move |packet: &[u8]| engine.admits(&migration, packet);
-        Ok(Response::new(serve(frames, socket, Terms { admit, greets, screen })))
+        Ok(Response::new(serve(frames, inlet, Terms { admit, greets, screen })))
     }
 
     type DrawStream = ReceiverStream<Result<Frame, Status>>;

@@ -3,8 +3,15 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts servers and writes throw-away files")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../mariadb/apply.rs"]
+mod apply;
 mod server;
+mod tunnel;
 #[path = "../mariadb/user.rs"]
 mod user;
+#[path = "../mariadb/writers.rs"]
+mod writers;
 
+mod cutover;
+mod fence;
 mod smoke;

@@ -5,7 +5,14 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
+};
+
+use flytt_agent::{
+    change::Verb,
+    config,
+    engine::{Engine as _, mysql::Mysql},
 };
 
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
@@ -14,12 +21,15 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::apply::shop;
+
 /// Where `packaging/mysql.sh` puts them.
 pub(crate) const MYSQLD: &str = "/opt/flytt-mysql/usr/sbin/mysqld";
 
 pub(crate) struct Server {
     pub(crate) root: PathBuf,
     pub(crate) port: u16,
+    pub(crate) engine: Arc<Mysql>,
 }
 
 /// The account that the tests' operating-system user is on the server.
@@ -46,6 +56,7 @@ impl Server {
                 "[mysqld]\ndatadir = {}\nsocket = {}\ntmpdir = {}\nport = {port}\nbind-address = 127.0.0.1\nserver_id = {number}\n\
                  mysqlx = 0\nsecure_file_priv = NULL\ngtid_mode = ON\nenforce_gtid_consistency = ON\nlog_bin = bin\n\
                  innodb_buffer_pool_size = 16M\ninnodb_redo_log_capacity = 16M\nplugin_load_add = auth_socket.so\n\
+                 plugin_load_add = mysql_clone.so\n\
                  general_log = 1\ngeneral_log_file = {}\n",
                 at("data"),
                 at("s"),
@@ -54,7 +65,21 @@ impl Server {
             ),
         )
         .unwrap();
-        Self { root, port }
+        let settings = config::Mysql {
+            data_directory: root.join("data"),
+            config_file: root.join("etc/my.cnf"),
+            server: MYSQLD.into(),
+            bin: "/opt/flytt-mysql/usr/bin".into(),
+            socket: root.join("s"),
+            port,
+            tunnel_port: free_port(),
+            start: Vec::new(),
+            stop: Vec::new(),
+            log: Some(root.join("log.err")),
+            account: user(),
+        };
+        let engine = Arc::new(Mysql::new(settings, root.join("state")));
+        Self { root, port, engine }
     }
 
     /// An empty server that runs; whoever runs this test is its administrator.
@@ -82,8 +107,37 @@ impl Server {
         command
     }
 
+    /// With an application's accounts and table, running.
+    pub(crate) async fn source(base: &Path) -> Self {
+        let server = Self::empty(base, "source", 1).await;
+        let mut root = server.root_session().await;
+        for sql in [
+            "create database app",
+            "create table app.writes (writer int, number int, primary key (writer, number))",
+            "create user app@'%' identified by 'app'",
+            "grant select, insert, update, delete, execute on app.* to app@'%'",
+        ] {
+            root.query_drop(sql).await.unwrap();
+        }
+        server
+    }
+
+    /// A copy of a running source, by the server's own means, that was never started; it knows up to where it goes.
+    pub(crate) async fn copy(base: &Path, source: &Self) -> Self {
+        let server = Self::prepare(base, "target", 2);
+        let copy = format!("clone local data directory = '{}'", server.data().display());
+        source.root_session().await.query_drop(copy).await.unwrap();
+        server
+    }
+
     pub(crate) async fn start(&self) {
-        self.run(&mut self.mysqld()).await;
+        if let Err(error) = self.engine.tell(&shop(), &Verb::Start).await {
+            panic!("{error:?}\n{}", self.log());
+        }
+    }
+
+    pub(crate) async fn kill(&self) {
+        self.engine.tell(&shop(), &Verb::Kill).await.unwrap();
     }
 
     async fn run(&self, server: &mut Command) {
@@ -108,6 +162,15 @@ impl Server {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.root.join("s")
+    }
+
+    /// As the account that the socket vouches for.
+    pub(crate) async fn root_session(&self) -> Conn {
+        self.by_socket(&user(), None).await.unwrap()
+    }
+
+    pub(crate) async fn by_tcp(&self, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
+        Conn::new(by_tcp(self.port, user, password)).await
     }
 
     pub(crate) async fn by_socket(&self, user: &str, password: Option<&str>) -> Result<Conn, mysql_async::Error> {
@@ -140,6 +203,22 @@ pub(crate) fn by_tcp(port: u16, user: &str, password: &str) -> OptsBuilder {
 pub(crate) async fn value(conn: &mut Conn, sql: &str) -> String {
     let row: Option<Row> = conn.query_first(sql).await.unwrap();
     row.and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok).unwrap_or_default()
+}
+
+/// A server that is stopped in the middle of whatever it does, as long as this is held.
+pub(crate) struct Stopped<'a>(&'a Server);
+
+impl Server {
+    pub(crate) fn stopped(&self) -> Stopped<'_> {
+        self.signal(Signal::SIGSTOP);
+        Stopped(self)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGCONT);
+    }
 }
 
 impl Drop for Server {

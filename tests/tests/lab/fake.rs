@@ -7,7 +7,7 @@ use std::{
 
 use flytt_agent::{
     change::{Backup, Block, Change, DataDir, File, RouteChange, RouteState, Verb},
-    engine::{Admission, Engine, Facts, Intent, Progress, Replication, Serving, statement},
+    engine::{Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Serving, statement},
     router::Router,
 };
 use flytt_proto::{
@@ -183,8 +183,8 @@ impl Engine for FakeEngine {
         Admission::Yes
     }
 
-    fn socket(&self) -> PathBuf {
-        self.dir.join("socket")
+    fn inlet(&self) -> Inlet {
+        Inlet::Socket(self.dir.join("socket"))
     }
 
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {

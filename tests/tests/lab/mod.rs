@@ -290,6 +290,7 @@ impl Life {
                 database: "postgres".into(),
             }),
             mariadb: None,
+            mysql: None,
             haproxy: None,
         };
         let credentials = Arc::new(Credentials::load(&self.state.join("identity")).expect("enrolled"));

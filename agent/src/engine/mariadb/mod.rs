@@ -10,7 +10,7 @@ use flytt_proto::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
+    Admission, Engine, Facts, Inlet, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
     mysql_family::{entrance, screen, session::Session},
 };
 use crate::{
@@ -137,15 +137,15 @@ impl Engine for Mariadb {
     }
 
     fn screen(&self) -> Option<Box<dyn Screen>> {
-        Some(Box::<screen::Commands>::default())
+        Some(Box::new(screen::Commands::with(screen::DUMP)))
     }
 
     fn tunnel_port(&self) -> Option<u16> {
         Some(self.config.tunnel_port)
     }
 
-    fn socket(&self) -> PathBuf {
-        self.config.socket.clone()
+    fn inlet(&self) -> Inlet {
+        Inlet::Socket(self.config.socket.clone())
     }
 
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {

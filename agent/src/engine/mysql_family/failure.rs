@@ -2,7 +2,7 @@
 //! carry a verifier.
 
 use flytt_proto::failure::Failure;
-use mysql_async::Error;
+use mysql_async::{DriverError, Error};
 
 /// The account is locked (`ER_ACCOUNT_HAS_BEEN_LOCKED`; MySQL's number, then MariaDB's).
 const LOCKED: [u16; 2] = [3118, 4151];
@@ -47,9 +47,11 @@ pub(crate) fn login(account: &str, error: &Error) -> Failure {
     }
 }
 
-/// Whether a login failed because of who tried it, so that another account may do better.
+/// Whether a login failed because of who tried it, so that another account may do better. MySQL asks for an account that it does
+/// not have by some plugin or other, so that nobody can tell; among them is one that the driver does not know (tried on 9.7).
 pub(crate) fn is_denied(error: &Error) -> bool {
-    matches!(error, Error::Server(server) if DENIED.contains(&server.code) || LOCKED.contains(&server.code))
+    matches!(error, Error::Driver(DriverError::UnknownAuthPlugin { .. }))
+        || matches!(error, Error::Server(server) if DENIED.contains(&server.code) || LOCKED.contains(&server.code))
 }
 
 /// Whether the account is there, its password was right, and it is locked.

@@ -1,7 +1,7 @@
 //! What may pass the tunnel of a move: a replica as the move's own account, and nothing else, for as long as it is connected
 //! (MySQL internals manual, "Connection Phase": Handshake Response 41; "Command Phase").
 //!
-//! The source's end of the tunnel reaches the server over its unix socket as the agent's operating-system user, whom the server
+//! The source's end of the tunnel may reach the server over its unix socket as the agent's operating-system user, whom the server
 //! may take for an administrator. So it is not enough to look at the first packet: a client may change its account later.
 
 use crate::engine::{Admission, Screen};
@@ -47,19 +47,32 @@ fn length_and_sequence(header: [u8; 4]) -> (usize, u8) {
     (usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16, sequence)
 }
 
-/// Commands that a replica sends (`COM_QUIT`, `COM_QUERY`, `COM_PING`, `COM_BINLOG_DUMP`, `COM_REGISTER_SLAVE`, and the reply of
-/// semi-synchronous replication), not among them those that change the account or the connection's nature.
-const COMMANDS: [u8; 6] = [0x01, 0x03, 0x0e, 0x12, 0x15, 0xef];
+/// Commands that each vendor's replica sends: `COM_QUIT`, `COM_QUERY`, `COM_PING`, `COM_REGISTER_SLAVE`, and the reply of
+/// semi-synchronous replication.
+const COMMANDS: [u8; 5] = [0x01, 0x03, 0x0e, 0x15, 0xef];
+/// `COM_BINLOG_DUMP`, which names a file and an offset, or a GTID position set before by a query (MariaDB).
+pub(crate) const DUMP: u8 = 0x12;
+/// `COM_BINLOG_DUMP_GTID`, which carries the set of what the replica has (MySQL with auto-positioning).
+pub(crate) const DUMP_GTID: u8 = 0x1e;
 
 /// Follows the packets of one connection after its handshake response. A packet numbered 0 begins a command; any other
-/// continues what the server has asked for, and the server itself checks its number.
-#[derive(Debug, Default)]
+/// continues what the server has asked for, and the server itself checks its number. No command passes that changes the account
+/// or the connection's nature.
+#[derive(Debug)]
 pub(crate) struct Commands {
+    /// By which the binary log is asked for.
+    dump: u8,
     /// Of the packet at hand: its header as far as it has come, and then the bytes of it that are still to come.
     header: Vec<u8>,
     rest: usize,
     /// The next byte is a command's first.
     begins: bool,
+}
+
+impl Commands {
+    pub(crate) fn with(dump: u8) -> Self {
+        Self { dump, header: Vec::new(), rest: 0, begins: false }
+    }
 }
 
 impl Screen for Commands {
@@ -78,7 +91,7 @@ impl Screen for Commands {
                 }
                 continue;
             }
-            if self.begins && !COMMANDS.contains(first) {
+            if self.begins && *first != self.dump && !COMMANDS.contains(first) {
                 return Err(format!("command {first:#04x} does not pass: only replication does"));
             }
             self.begins = false;
@@ -157,15 +170,17 @@ mod tests {
         bad.extend(packet(0, b"\x11root\0"));
         for size in 1..=bad.len() {
             let judge = |bytes: &[u8]| {
-                let mut screen = Commands::default();
+                let mut screen = Commands::with(DUMP);
                 bytes.chunks(size).try_for_each(|chunk| screen.passes(chunk))
             };
             assert_eq!(judge(&good), Ok(()), "in pieces of {size}");
             assert!(judge(&bad).is_err(), "in pieces of {size}");
         }
         for command in [0x02, 0x04, 0x11, 0x1b, 0x1e, 0x1f, 0x00] {
-            assert!(Commands::default().passes(&packet(0, &[command])).is_err(), "{command:#04x}");
+            assert!(Commands::with(DUMP).passes(&packet(0, &[command])).is_err(), "{command:#04x}");
         }
-        assert!(Commands::default().passes(&packet(0, b"")).is_err());
+        assert!(Commands::with(DUMP).passes(&packet(0, b"")).is_err());
+        assert_eq!(Commands::with(DUMP_GTID).passes(&packet(0, &[DUMP_GTID])), Ok(()));
+        assert!(Commands::with(DUMP_GTID).passes(&packet(0, &[DUMP])).is_err());
     }
 }

@@ -9,7 +9,7 @@ use flytt_proto::{
 };
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Admission, Engine, Facts, Intent, Progress, Replication, Serving};
+use super::{Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Serving};
 use crate::{
     change::{Backup, Change, Verb},
     config, secret,
@@ -143,8 +143,8 @@ impl Engine for Postgres {
         admission::admits(migration, first_packet)
     }
 
-    fn socket(&self) -> PathBuf {
-        self.socket_path()
+    fn inlet(&self) -> Inlet {
+        Inlet::Socket(self.socket_path())
     }
 
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {

@@ -1,0 +1,162 @@
+//! MySQL 8.4 and later, by replication with global transaction ids. This file only binds the trait to the parts.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Migration, Position},
+    v1,
+};
+use tokio::sync::{Mutex, mpsc};
+
+use super::{
+    Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Screen, Serving,
+    mysql_family::{entrance, screen, session::Session},
+};
+use crate::{
+    change::{Backup, Change, Verb},
+    config, secret,
+};
+
+mod account;
+mod closed;
+mod events;
+mod facts;
+mod findings;
+mod names;
+mod obstacles;
+mod position;
+mod recipe;
+mod replica;
+mod server;
+mod sessions;
+
+/// The MySQL server of this host. The agent runs as the user that owns its data directory.
+#[derive(Debug)]
+pub struct Mysql {
+    config: config::Mysql,
+    /// Where passwords are kept.
+    state: PathBuf,
+    warm: Mutex<Option<Arc<Session>>>,
+    /// What was last heard from the source, and since when it is the same.
+    heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
+}
+
+impl Mysql {
+    pub fn new(config: config::Mysql, state: impl Into<PathBuf>) -> Self {
+        Self { config, state: state.into(), warm: Mutex::default(), heard: std::sync::Mutex::default() }
+    }
+}
+
+fn file(path: &std::path::Path, error: &io::Error) -> Failure {
+    Failure::unknown("DISK", format!("{}: {error}", path.display()), "see to the disk and the file's owner")
+}
+
+#[tonic::async_trait]
+impl Engine for Mysql {
+    fn name(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn facts(&self) -> Result<Facts, Failure> {
+        self.look().await
+    }
+
+    fn findings(&self, source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::Finding> {
+        findings::all(source, target, check)
+    }
+
+    async fn obstacles(&self, migration: &Migration, ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure> {
+        self.in_the_way(migration, ready).await
+    }
+
+    async fn serving(&self) -> Result<Serving, Failure> {
+        self.now_serving().await
+    }
+
+    async fn position(&self) -> Result<Position, Failure> {
+        position::executed(&*self.session().await?).await.map(Position::Mysql)
+    }
+
+    async fn replication(&self, migration: &Migration) -> Result<Replication, Failure> {
+        self.look_at_replication(migration).await
+    }
+
+    async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
+        self.changes(migration, intent).await
+    }
+
+    async fn final_position(&self, _: &Migration) -> Result<Position, Failure> {
+        self.mark_end().await.map(Position::Mysql)
+    }
+
+    async fn caught_up(&self, position: &Position) -> Result<Position, Failure> {
+        self.applied(position::of(position)?).await.map(Position::Mysql)
+    }
+
+    async fn is_closed(&self, migration: &Migration) -> Result<bool, Failure> {
+        self.closed_now(migration).await
+    }
+
+    async fn proven_primary(&self, migration: &Migration, fork: &Position) -> Result<Position, Failure> {
+        self.prove_primary(migration, position::of(fork)?).await.map(Position::Mysql)
+    }
+
+    async fn reached_through(&self, migration: &Migration, through: &str) -> Result<(), Failure> {
+        let account = names::replication(migration);
+        let path = secret::passfile(&self.state, migration.as_str());
+        let password = secret::password(&path, &account).map_err(|error| file(&path, &error))?;
+        entrance::reach(&*self.session().await?, &account, &password, through).await
+    }
+
+    async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
+        let path = secret::passfile(&self.state, migration.as_str());
+        secret::keep_sha2(&path, &names::replication(migration)).map_err(|error| file(&path, &error))
+    }
+
+    fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
+        screen::admits(&names::replication(migration), first_packet)
+    }
+
+    fn greets(&self) -> bool {
+        true
+    }
+
+    fn screen(&self) -> Option<Box<dyn Screen>> {
+        Some(Box::new(screen::Commands::with(screen::DUMP_GTID)))
+    }
+
+    fn tunnel_port(&self) -> Option<u16> {
+        Some(self.config.tunnel_port)
+    }
+
+    fn inlet(&self) -> Inlet {
+        Inlet::Loopback(self.config.port)
+    }
+
+    async fn execute(&self, sql: &[String]) -> Result<(), Failure> {
+        self.run_unlogged(sql).await
+    }
+
+    /// What counts from the next start on is persisted in the server; what must count now is set beside it.
+    async fn reload(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn tell(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
+        self.obey(migration, verb).await
+    }
+
+    async fn back_up(&self, _: &Backup, _: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        Err(no_seed())
+    }
+
+    async fn end_backup(&self, _: &Backup) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// A target is copied by other means until this engine has a seed of its own.
+fn no_seed() -> Failure {
+    Failure::refused("NO_SEED", "MySQL has no seed yet", "copy the source by other means, with its GTIDs")
+}

@@ -1,0 +1,52 @@
+//! What a move calls its things on a MySQL server. Every name comes from a checked migration name, so it is safe in SQL.
+
+use flytt_proto::name::Migration;
+
+/// An account's name has at most so many characters (MySQL manual, "Account User Names").
+const LONGEST: usize = 32;
+
+/// The agent's own way in, from the fence on the only one. One for all moves: a server has one agent.
+pub(super) const AGENT: &str = "flytt_agent";
+/// Nobody logs in as this one but to find out whether the locks hold: it is locked like every other.
+pub(super) const PROBE: &str = "flytt_probe";
+/// Under this key the password of both is kept; no migration can be called so.
+pub(super) const OWN_PASSWORD: &str = "_agent";
+/// Where a replica comes from: the tunnel ends at this address, and MySQL compares an address with it whether or not it looks for
+/// the name that goes with one.
+pub(super) const LOOPBACK: &str = "127.0.0.1";
+
+/// A long migration's is told by a digest of its name: both hosts must come to the same.
+pub(super) fn replication(migration: &Migration) -> String {
+    let name = format!("{}_repl", migration.identifier());
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let digest = blake3::hash(migration.as_str().as_bytes()).to_hex();
+    format!("flytt_{}_repl", &digest[..20])
+}
+
+/// The accounts that no lock of ours touches, and no fence ends.
+pub(super) fn ours(migration: &Migration) -> [String; 2] {
+    [AGENT.to_owned(), replication(migration)]
+}
+
+/// The database of the move's marker.
+pub(super) fn database(migration: &Migration) -> String {
+    migration.identifier()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_fits() {
+        let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
+        let name = replication(&migration);
+        assert!(name.len() <= LONGEST && database(&migration).len() <= 64, "{name}");
+        let other: Migration = format!("b{}", "-b".repeat(14)).parse().unwrap();
+        assert_ne!(name, replication(&other));
+        assert_eq!(replication(&"shop".parse().unwrap()), "flytt_shop_repl");
+        assert!("_agent".parse::<Migration>().is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! A real tunnel between two engines: the agents' own code at both ends, over a gRPC connection of this test's.
+
+use std::{path::Path, sync::Arc};
+
+use flytt_agent::{
+    engine::{Engine as _, mysql::Mysql},
+    link::{Terms, Tunnel, greeted, serve},
+};
+use flytt_proto::v1::{
+    DrawRequest, Frame,
+    link_client::LinkClient,
+    link_server::{Link, LinkServer},
+};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
+
+use crate::{apply::shop, server::Server};
+
+struct Agent(Arc<Mysql>);
+
+#[tonic::async_trait]
+impl Link for Agent {
+    type OpenStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn open(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::OpenStream>, Status> {
+        let mut frames = request.into_inner();
+        let migration = greeted(&mut frames).await?;
+        let engine = self.0.clone();
+        let (greets, screen, inlet) = (engine.greets(), engine.screen(), engine.inlet());
+        let admit = move |packet: &[u8]| engine.admits(&migration, packet);
+        Ok(Response::new(serve(frames, inlet, Terms { admit, greets, screen })))
+    }
+
+    type DrawStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn draw(&self, _: Request<DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
+        Err(Status::unimplemented("no part of these tests"))
+    }
+}
+
+/// From the target's loopback port to the source's server, as long as it is held.
+pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tunnel {
+    let socket = base.join("agent");
+    let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+    let service = LinkServer::new(Agent(source.engine.clone()));
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let channel = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy();
+    let open = move |frames| {
+        let mut client = LinkClient::new(channel.clone());
+        async move { client.open(frames).await.map(Response::into_inner) }
+    };
+    let port = target.engine.tunnel_port().unwrap();
+    Tunnel::listen_on_loopback(port, &shop(), open).await.unwrap()
+}
