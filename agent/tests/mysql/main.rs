@@ -13,5 +13,7 @@ mod user;
 mod writers;
 
 mod cutover;
+mod facts;
 mod fence;
+mod seed;
 mod smoke;

@@ -78,7 +78,7 @@ impl Server {
             log: Some(root.join("log.err")),
             account: user(),
         };
-        let engine = Arc::new(Mysql::new(settings, root.join("state")));
+        let engine = Arc::new(Mysql::new(settings, root.join("state"), true));
         Self { root, port, engine }
     }
 
