@@ -35,7 +35,7 @@ async fn all_kinds(source: &Server) {
         "grant all privileges on *.* to writer",
         "create user roled@localhost identified by 'x'",
         "grant writer to roled@localhost",
-        "set default role writer for roled@localhost",
+        "set default role writer to roled@localhost",
         "create user app@localhost identified by 'app' attribute '{\"owner\": \"shop\"}'",
         "create user barred@localhost identified by 'x' account lock",
         "create definer = root@localhost procedure app.write_as_root(n int) insert into app.writes values (90, n)",

@@ -1,6 +1,6 @@
 //! What the server is told. Each can be told twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flytt_proto::{failure::Failure, name::Migration};
 use nix::sys::signal::Signal;
@@ -17,7 +17,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 impl Mysql {
     pub(super) async fn obey(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
         match verb {
-            Verb::Start => self.program().start(|| Box::pin(async { self.session().await.map(drop) })).await,
+            Verb::Start => {
+                self.former_server_is_reaped().await;
+                self.program().start(|| Box::pin(async { self.session().await.map(drop) })).await
+            }
             Verb::Stop { .. } => self.program().end(Signal::SIGTERM).await,
             Verb::Kill => self.program().end(Signal::SIGKILL).await,
             // What a checkpoint is for PostgreSQL's shutdown, InnoDB does all the time. The marker's table is made here, so that
@@ -34,6 +37,18 @@ impl Mysql {
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
             Verb::Detach => self.let_go().await,
+        }
+    }
+
+    /// A server does not start while the process exists that its socket's lock file names, even if that has ended and only its
+    /// parent has not asked for it yet (error MY-010259, tried in a container whose first process takes its time).
+    async fn former_server_is_reaped(&self) {
+        let mut lock = self.config.socket.clone().into_os_string();
+        lock.push(".lock");
+        let Some(process) = std::fs::read_to_string(lock).ok().and_then(|text| text.trim().parse::<i32>().ok()) else { return };
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT && is_zombie(process) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -56,6 +71,10 @@ impl Mysql {
         let text = said.map(|output| output.stdout).unwrap_or_default();
         runs_events(&text)
     }
+}
+
+fn is_zombie(process: i32) -> bool {
+    procfs::process::Process::new(process).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == 'Z')
 }
 
 /// The last one counts.
