@@ -3,8 +3,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -111,16 +112,19 @@ async fn in_the_middle(progress: &mut mpsc::Receiver<Progress>) {
     while progress.recv().await.expect("the copy ends before its middle").done < 8 << 20 {}
 }
 
-/// Files below `directory` that hold `secret`.
-fn files_with(directory: &Path, secret: &[u8], found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if kind.is_dir() {
-            files_with(&path, secret, found);
-        } else if kind.is_file() && fs::read(&path).is_ok_and(|text| text.windows(secret.len()).any(|part| part == secret)) {
-            found.push(path);
-        }
-    }
+/// Files below `directory` that hold `secret`, which stands in no command line for that.
+fn files_with(directory: &Path, secret: &str) -> Vec<PathBuf> {
+    let mut search = Command::new("/usr/bin/grep");
+    search
+        .args(["-rlF", "--devices=skip", "--file=-"])
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut search = search.spawn().unwrap();
+    search.stdin.take().unwrap().write_all(secret.as_bytes()).unwrap();
+    let found = search.wait_with_output().unwrap().stdout;
+    String::from_utf8(found).unwrap().lines().map(PathBuf::from).collect()
 }
 
 #[test]
@@ -157,9 +161,11 @@ fn a_copy_is_the_whole_server_and_replication_goes_on_where_it_ends() {
                 let words = process.cmdline().unwrap_or_default();
                 assert!(!words.iter().any(|word| word.contains(&secret)), "{words:?}");
             }
-            let mut found = Vec::new();
-            files_with(&base, secret.as_bytes(), &mut found);
-            assert_eq!(found, [target.root.join("state/secret/shop.pgpass")], "the password, while it is used");
+            assert_eq!(
+                files_with(&base, &secret),
+                [target.root.join("state/secret/shop.pgpass")],
+                "the password, while it is used"
+            );
             for sql in ["alter table app.bulk add column late int", "create table app.later (id int primary key)"] {
                 root.query_drop(sql).await.unwrap();
             }
@@ -202,9 +208,8 @@ fn a_copy_is_the_whole_server_and_replication_goes_on_where_it_ends() {
             assert!(!here.is_empty());
         }
         assert_ne!(value(&mut there, "select @@server_uuid").await, value(&mut root, "select @@server_uuid").await);
-        let mut found = Vec::new();
-        files_with(&source.root, secret(&target).as_bytes(), &mut found);
-        assert_eq!(found, [PathBuf::new(); 0], "the password on the source");
+        let found = files_with(&source.root, &secret(&target));
+        assert!(found.is_empty(), "the password on the source: {found:?}");
 
         undo(&target, &[Change::Backup(copy), Change::Server(Verb::Start)]).await;
         nothing_is_left(&target);
@@ -263,6 +268,21 @@ fn a_copy_that_is_cancelled_or_loses_its_source_leaves_nothing() {
         for _ in 0..2 {
             take_back(&target, &change).await.unwrap();
         }
+        nothing_is_left(&target);
+        no_donor_is_left(&source).await;
+
+        // The agent is killed: nothing of it is polled or dropped any more. The next one takes away what it left.
+        let (sender, mut progress) = mpsc::channel(64);
+        {
+            let mut work = Box::pin(target.engine.back_up(&copy, sender));
+            tokio::select! {
+                done = &mut work => panic!("{done:?}"),
+                () = in_the_middle(&mut progress) => {}
+            }
+            std::mem::forget(work);
+        }
+        assert_ne!(receivers(&target), 0, "it is gone by itself, so that what follows shows nothing");
+        target.engine.end_backup(&copy).await.unwrap();
         nothing_is_left(&target);
         no_donor_is_left(&source).await;
 

@@ -1,6 +1,8 @@
 //! Whom the source lets in for a copy: an account of its own that may be cloned from, and the plugin that does it. Both are gone
 //! before the cutover, from the source and from the copy, which brings them along. A plugin that was loaded before stays loaded.
 
+use std::path::Path;
+
 use flytt_proto::{failure::Failure, name::Migration};
 
 use super::super::{Mysql, account::created, names};
@@ -13,19 +15,25 @@ use crate::{
 const MARK: &str = "flytt_loads_clone";
 
 impl Mysql {
-    /// `verifier` is that of the move's password, checked by who asks.
-    pub(in super::super) async fn admit_clone(&self, migration: &Migration, verifier: &str) -> Result<Change, Failure> {
+    /// `verifier` is that of the move's password, checked by who asks. Nothing where the server has no such plugin: whoever wants to
+    /// copy is told so by it.
+    pub(in super::super) async fn admit_clone(&self, migration: &Migration, verifier: &str) -> Result<Option<Change>, Failure> {
         let name = names::clone(migration);
         let copier = account(&name, names::LOOPBACK);
         let session = self.session().await?;
         let loads = session.is_true(&format!("select not ({IS_LOADED}) or ({})", is_marked(&name))).await?;
+        let plugins = session.value("select @@global.plugin_dir").await?;
+        if loads && !Path::new(&plugins).join("mysql_clone.so").exists() {
+            return Ok(None);
+        }
         let mut run = created(&name, names::LOOPBACK, verifier).to_vec();
         run.push(format!("grant backup_admin on *.* to {copier}"));
         if loads {
             run.push(format!("alter user {copier} attribute '{{\"{MARK}\": true}}'"));
             run.extend(either(&format!("not ({IS_LOADED})"), "install plugin clone soname ''mysql_clone.so''"));
         }
-        Ok(Change::Statement(Statement { about: format!("create account {name}, for CLONE"), run, undo: turn_out(&name) }))
+        let about = format!("create account {name}, for CLONE");
+        Ok(Some(Change::Statement(Statement { about, run, undo: turn_out(&name) })))
     }
 
     /// Nothing where nobody was let in.

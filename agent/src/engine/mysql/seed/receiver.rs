@@ -131,7 +131,7 @@ fn processes(home: &Path) -> Vec<nix::unistd::Pid> {
 
 fn is_of(line: &[String], home: &Path) -> bool {
     let data = format!("--datadir={}", home.join("data").display());
-    line.iter().any(|argument| *argument == data)
+    line.contains(&data)
 }
 
 /// CLONE wants pages and system tablespace as on the source: so the target's own options have them, which preflight compares.
