@@ -318,6 +318,8 @@ pub enum Admission {
 
 /// Watches one connection through a tunnel, at the source's end.
 pub trait Screen: Send {
+    /// Hears the first packet, which is admitted already: who it is may decide what passes afterwards.
+    fn begins(&mut self, _first_packet: &[u8]) {}
     /// `Err` = why the connection is closed instead of passing these bytes on.
     fn passes(&mut self, bytes: &[u8]) -> Result<(), String>;
 }

@@ -81,6 +81,9 @@ async fn receive<S>(
 where
     S: Stream<Item = Result<v1::Frame, tonic::Status>> + Unpin,
 {
+    if let Some(screen) = &mut screen {
+        screen.begins(&first);
+    }
     writer.write_all(&first).await.map_err(broken)?;
     while let Some(frame) = frames.next().await {
         match frame?.kind {

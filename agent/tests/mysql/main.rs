@@ -13,6 +13,8 @@ mod user;
 mod writers;
 
 mod cutover;
+mod facts;
 mod fence;
 mod import;
+mod seed;
 mod smoke;

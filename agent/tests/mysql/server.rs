@@ -85,7 +85,7 @@ impl Server {
             account: user(),
             import_may_lose_data: false,
         };
-        let engine = Arc::new(Mysql::new(settings, root.join("state")));
+        let engine = Arc::new(Mysql::new(settings, root.join("state"), true));
         Self { root, port, engine }
     }
 

@@ -39,13 +39,22 @@ impl Link for Agent {
     }
 }
 
-/// From the target's loopback port to the source's server, as long as it is held.
-pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tunnel {
-    let socket = base.join("agent");
-    let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+/// Serves as the source's agent.
+pub(crate) fn agent(base: &Path, source: &Server) {
+    let incoming = UnixListenerStream::new(UnixListener::bind(base.join("agent")).unwrap());
     let service = LinkServer::new(Agent(source.engine.clone()));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-    let channel = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy();
+}
+
+/// From the target's loopback port to the source's server, as long as it is held.
+pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tunnel {
+    agent(base, source);
+    through(base, target).await
+}
+
+/// The same where the source's agent serves already.
+pub(crate) async fn through(base: &Path, target: &Server) -> Tunnel {
+    let channel = Endpoint::from_shared(format!("unix://{}", base.join("agent").display())).unwrap().connect_lazy();
     let open = move |frames| {
         let mut client = LinkClient::new(channel.clone());
         async move { client.open(frames).await.map(Response::into_inner) }

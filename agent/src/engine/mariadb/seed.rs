@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use super::{Mariadb, file, names, system};
 use crate::{
-    change::{Backup, Change, DataDir},
+    change::{Backup, Change},
     command::{self, Command},
     engine::{
         Progress, SeedOrder, Source, Stage, Upstream,
         directory::{self, Mark},
-        mysql_family::process,
+        mysql_family::{place::Place, process},
     },
 };
 
@@ -30,45 +30,12 @@ const PREPARE_MEMORY: (u64, u64) = (64 << 20, 2 << 30);
 
 impl Mariadb {
     pub(super) fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
-        let data = &self.config.data_directory;
-        let refuse = |code: &str, sentence: String, remedy: &str| Err(Failure::refused(code, sentence, remedy));
         if let Upstream::Direct { .. } = order.upstream {
             return Err(super::recipe::no_direct());
         }
-        if !self.may_replace {
-            let sentence = "this host does not allow its data directory to be replaced".to_owned();
-            return refuse("NO_CONSENT", sentence, "set `may_replace_data = true` in the target's agent.toml");
-        }
-        if data.parent().is_none() || std::fs::symlink_metadata(data).is_ok_and(|meta| !meta.is_dir()) {
-            return refuse("BAD_DATA_DIRECTORY", format!("{} is not a plain directory", data.display()), "name it in agent.toml");
-        }
-        if process::server(data).is_some() {
-            return refuse("TARGET_RUNS", format!("a server runs in {}", data.display()), "stop the target's server");
-        }
-        let empty = directory::is_empty(data).map_err(|error| file(data, &error))?;
-        let found = system::identifier(data).map(|id| id.to_string());
-        let named = found.as_ref().is_some_and(|id| *id == order.replace_system);
-        let name = names::database(migration);
-        if !empty && !named && !self.mark(&name).names(data) {
-            let found = found.map_or("files that are no server's".to_owned(), |id| format!("the data of server {id}"));
-            return refuse(
-                "DIRECTORY_NOT_EMPTY",
-                format!("{} holds {found}, which nobody named", data.display()),
-                "empty it, or name its system identifier as the one to be replaced",
-            );
-        }
-        let mut changes = Vec::new();
-        if !empty {
-            if directory::is_mount_point(data) {
-                return refuse(
-                    "MOUNT_POINT",
-                    format!("{} is a mount point and not empty", data.display()),
-                    "empty it, or put the data directory one level below",
-                );
-            }
-            let parent = data.parent().expect("checked above");
-            changes.push(Change::DataDir(DataDir { path: data.clone(), trash: parent.join(directory::trash(migration)) }));
-        }
+        let (data, name) = (&self.config.data_directory, names::database(migration));
+        let place = Place { data, may_replace: self.may_replace, found: system::identifier(data), mark: self.mark(&name) };
+        let mut changes: Vec<Change> = place.made_free(migration, &order.replace_system)?.into_iter().collect();
         changes.push(Change::Backup(Backup {
             into: data.clone(),
             host: String::new(),

@@ -100,6 +100,7 @@ impl Mysql {
         for (user, host) in [
             (names::replication(migration).as_str(), names::LOOPBACK),
             (names::replication(migration).as_str(), "%"),
+            (names::clone(migration).as_str(), names::LOOPBACK),
             (names::PROBE, "localhost"),
             (names::AGENT, "localhost"),
         ] {

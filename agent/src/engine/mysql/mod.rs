@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{
     Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Screen, Serving,
-    mysql_family::{entrance, screen, session::Session},
+    mysql_family::{entrance, session::Session},
 };
 use crate::{
     change::{Backup, Change, Import, Verb},
@@ -29,8 +29,11 @@ mod obstacles;
 mod position;
 mod recipe;
 mod replica;
+mod screen;
+mod seed;
 mod server;
 mod sessions;
+mod system;
 
 /// The MySQL server of this host. The agent runs as the user that owns its data directory.
 #[derive(Debug)]
@@ -38,14 +41,15 @@ pub struct Mysql {
     config: config::Mysql,
     /// Where passwords are kept.
     state: PathBuf,
+    may_replace: bool,
     warm: Mutex<Option<Arc<Session>>>,
     /// What was last heard from the source, and since when it is the same.
     heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
 }
 
 impl Mysql {
-    pub fn new(config: config::Mysql, state: impl Into<PathBuf>) -> Self {
-        Self { config, state: state.into(), warm: Mutex::default(), heard: std::sync::Mutex::default() }
+    pub fn new(config: config::Mysql, state: impl Into<PathBuf>, may_replace: bool) -> Self {
+        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default() }
     }
 
     /// What could be set on this server while an import runs. Looks only.
@@ -125,7 +129,7 @@ impl Engine for Mysql {
     }
 
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
-        screen::admits(&names::replication(migration), first_packet)
+        screen::admits(migration, first_packet)
     }
 
     fn greets(&self) -> bool {
@@ -133,7 +137,7 @@ impl Engine for Mysql {
     }
 
     fn screen(&self) -> Option<Box<dyn Screen>> {
-        Some(Box::new(screen::Commands::with(screen::DUMP_GTID)))
+        Some(Box::<screen::ByAccount>::default())
     }
 
     fn tunnel_port(&self) -> Option<u16> {
@@ -161,12 +165,12 @@ impl Engine for Mysql {
         self.obey(migration, verb).await
     }
 
-    async fn back_up(&self, _: &Backup, _: mpsc::Sender<Progress>) -> Result<(), Failure> {
-        Err(no_seed())
+    async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        self.copy(backup, progress).await
     }
 
-    async fn end_backup(&self, _: &Backup) -> Result<(), Failure> {
-        Ok(())
+    async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
+        self.take_away(backup).await
     }
 
     async fn set_for_import(&self, import: &Import) -> Result<Vec<String>, Failure> {
@@ -176,9 +180,4 @@ impl Engine for Mysql {
     async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
         self.settings_back(import).await
     }
-}
-
-/// A target is copied by other means until this engine has a seed of its own.
-fn no_seed() -> Failure {
-    Failure::refused("NO_SEED", "MySQL has no seed yet", "copy the source by other means, with its GTIDs")
 }

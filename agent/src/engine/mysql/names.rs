@@ -15,14 +15,26 @@ pub(super) const OWN_PASSWORD: &str = "_agent";
 /// the name that goes with one.
 pub(super) const LOOPBACK: &str = "127.0.0.1";
 
-/// A long migration's is told by a digest of its name: both hosts must come to the same.
 pub(super) fn replication(migration: &Migration) -> String {
-    let name = format!("{}_repl", migration.identifier());
+    for_use(migration, "repl")
+}
+
+/// How every account ends that may be cloned from.
+pub(super) const CLONE: &str = "_clone";
+
+/// Whom the source's data is copied by.
+pub(super) fn clone(migration: &Migration) -> String {
+    for_use(migration, &CLONE[1..])
+}
+
+/// A long migration's is told by a digest of its name: both hosts must come to the same.
+fn for_use(migration: &Migration, part: &str) -> String {
+    let name = format!("{}_{part}", migration.identifier());
     if name.len() <= LONGEST {
         return name;
     }
     let digest = blake3::hash(migration.as_str().as_bytes()).to_hex();
-    format!("flytt_{}_repl", &digest[..20])
+    format!("flytt_{}_{part}", &digest[..20])
 }
 
 /// The accounts that no lock of ours touches, and no fence ends.
@@ -48,6 +60,7 @@ mod tests {
     fn the_longest_name_fits() {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         let name = replication(&migration);
+        assert!(clone(&migration).len() <= LONGEST && clone(&migration).ends_with(CLONE));
         assert!(name.len() <= LONGEST && database(&migration).len() <= 64, "{name}");
         let other: Migration = format!("b{}", "-b".repeat(14)).parse().unwrap();
         assert_ne!(name, replication(&other));

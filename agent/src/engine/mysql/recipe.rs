@@ -2,7 +2,7 @@
 
 use flytt_proto::{failure::Failure, name::Migration, v1};
 
-use super::{Mysql, account::created, closed, names};
+use super::{Mysql, account::created, closed, names, seed::admitted::clone_is_over};
 use crate::{
     change::{Change, File, Statement, Verb},
     engine::{Intent, Serving, Upstream, mysql_family::quote::account},
@@ -12,10 +12,17 @@ use crate::{
 impl Mysql {
     pub(super) async fn changes(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         match intent {
-            Intent::Admit { verifier, peer_address } => admit(migration, verifier, peer_address.is_some()),
-            Intent::Seed(_) => Err(super::no_seed()),
-            Intent::Follow(upstream) => self.follow(upstream).await,
-            Intent::Ready => Ok(vec![Change::Server(Verb::Checkpoint)]),
+            Intent::Admit { verifier, peer_address } => {
+                let mut changes = admit(migration, verifier, peer_address.is_some())?;
+                changes.extend(self.admit_clone(migration, verifier).await?);
+                Ok(changes)
+            }
+            Intent::Seed(order) => self.seed(migration, order),
+            Intent::Follow(upstream) => self.follow(migration, upstream).await,
+            Intent::Ready => {
+                let over = self.clone_is_over_here(migration).await?;
+                Ok(over.into_iter().chain([Change::Server(Verb::Checkpoint)]).collect())
+            }
             Intent::Gate => self.gate(migration),
             Intent::Fence { drain_ms } => {
                 let session = self.session().await?;
@@ -43,7 +50,7 @@ impl Mysql {
         }
     }
 
-    async fn follow(&self, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+    async fn follow(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
         match upstream {
             Upstream::Tunnel { .. } => {}
             Upstream::Direct { .. } => return Err(no_direct()),
@@ -55,6 +62,7 @@ impl Mysql {
         changes.extend([
             Change::Server(Verb::Start),
             Change::Server(Verb::OwnAccounts),
+            clone_is_over(migration),
             Change::Server(Verb::Replicate { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port }),
         ]);
         Ok(changes)
@@ -72,7 +80,7 @@ impl Mysql {
         let all: serde_json::Map<_, _> =
             [set("event_scheduler", "OFF"), set("read_only", "ON"), set("super_read_only", "ON")].into_iter().collect();
         let text = serde_json::json!({ "Version": 2, "mysql_dynamic_variables": all }).to_string();
-        if path.exists() { None } else { Some(Change::File(File { path, want: Some(text), had: None, mode: 0o640 })) }
+        (!path.exists()).then_some(Change::File(File { path, want: Some(text), had: None, mode: 0o640 }))
     }
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
@@ -105,6 +113,7 @@ impl Mysql {
             v1::Role::Router | v1::Role::Unspecified => {}
         }
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         Ok(changes)
     }
 }
@@ -128,7 +137,7 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
     ])
 }
 
-fn no_direct() -> Failure {
+pub(super) fn no_direct() -> Failure {
     Failure::refused(
         "NO_DIRECT_TRANSPORT",
         "MySQL replicates through the tunnel only",

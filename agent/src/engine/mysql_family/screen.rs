@@ -34,12 +34,18 @@ pub(crate) fn admits(account: &str, packet: &[u8]) -> Admission {
     if capabilities & PROTOCOL_41 == 0 || capabilities & SECURE_CONNECTION == 0 {
         return no("this is not protocol 4.1");
     }
-    let Some(body) = body.get(..length) else { return Admission::More };
+    if body.len() < length {
+        return Admission::More;
+    }
     if packet.len() > length + 4 {
         return no("something follows the handshake response before the server has answered");
     }
-    let name = body.get(NAME_AT..).and_then(|rest| rest.split(|byte| *byte == 0).next()).unwrap_or_default();
-    if name == account.as_bytes() { Admission::Yes } else { Admission::No(format!("only {account} passes")) }
+    if account_of(packet) == account.as_bytes() { Admission::Yes } else { Admission::No(format!("only {account} passes")) }
+}
+
+/// Who logs in with a whole first packet.
+pub(crate) fn account_of(packet: &[u8]) -> &[u8] {
+    packet.get(4 + NAME_AT..).and_then(|rest| rest.split(|byte| *byte == 0).next()).unwrap_or_default()
 }
 
 fn length_and_sequence(header: [u8; 4]) -> (usize, u8) {
@@ -54,14 +60,17 @@ const COMMANDS: [u8; 5] = [0x01, 0x03, 0x0e, 0x15, 0xef];
 pub(crate) const DUMP: u8 = 0x12;
 /// `COM_BINLOG_DUMP_GTID`, which carries the set of what the replica has (MySQL with auto-positioning).
 pub(crate) const DUMP_GTID: u8 = 0x1e;
+/// What a server sends that is cloned into: `COM_QUIT`, `COM_QUERY`, `COM_PING`, `COM_RESET_CONNECTION`, `COM_CLONE`, and after that
+/// one the plugin's own commands 1 to 6 (`plugin/clone/include/clone.h`, `Command_RPC`). Those of these numbers that a client may send
+/// without it do nothing for an account of no database.
+pub(crate) const CLONE: [u8; 9] = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0e, 0x1f, 0x20];
 
 /// Follows the packets of one connection after its handshake response. A packet numbered 0 begins a command; any other
 /// continues what the server has asked for, and the server itself checks its number. No command passes that changes the account
 /// or the connection's nature.
 #[derive(Debug)]
 pub(crate) struct Commands {
-    /// By which the binary log is asked for.
-    dump: u8,
+    allowed: Vec<u8>,
     /// Of the packet at hand: its header as far as it has come, and then the bytes of it that are still to come.
     header: Vec<u8>,
     rest: usize,
@@ -70,8 +79,13 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
+    /// A replica's; `dump` is that by which it asks for the binary log.
     pub(crate) fn with(dump: u8) -> Self {
-        Self { dump, header: Vec::new(), rest: 0, begins: false }
+        Self::of([&COMMANDS[..], &[dump]].concat())
+    }
+
+    pub(crate) fn of(allowed: impl Into<Vec<u8>>) -> Self {
+        Self { allowed: allowed.into(), header: Vec::new(), rest: 0, begins: false }
     }
 }
 
@@ -91,8 +105,8 @@ impl Screen for Commands {
                 }
                 continue;
             }
-            if self.begins && *first != self.dump && !COMMANDS.contains(first) {
-                return Err(format!("command {first:#04x} does not pass: only replication does"));
+            if self.begins && !self.allowed.contains(first) {
+                return Err(format!("command {first:#04x} does not pass this connection"));
             }
             self.begins = false;
             let taken = self.rest.min(bytes.len());

@@ -49,12 +49,12 @@ mod tests {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         let set = |key: &'static str, value: &'static str| {
             move |source: &mut MaFacts, _: &mut MaFacts| {
-                source.settings.insert(key.into(), value.into());
+                source.common.settings.insert(key.into(), value.into());
             }
         };
         assert_eq!(codes(look, set("log_bin", "OFF")), ["NO_BINARY_LOG"]);
         assert_eq!(codes(look, set("binlog_format", "MIXED")), ["BINLOG_FORMAT"]);
         assert_eq!(codes(look, set("binlog_row_image", "MINIMAL")), ["BINLOG_ROW_IMAGE"]);
-        assert_eq!(codes(look, |_, target| drop(target.settings.remove("log_slave_updates"))), ["NO_LOG_SLAVE_UPDATES"]);
+        assert_eq!(codes(look, |_, target| drop(target.common.settings.remove("log_slave_updates"))), ["NO_LOG_SLAVE_UPDATES"]);
     }
 }

@@ -5,9 +5,9 @@ use flytt_proto::v1::Finding;
 use super::{Sides, warn};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let (source, target) = (&sides.source.live, &sides.target.live);
+    let (source, target) = (&sides.source.own, &sides.target.own);
     // What a move in progress looks like: it replicates as an account of ours.
-    let follows = target.replicates_as.starts_with("flytt_");
+    let follows = sides.target.common.live.replicates_as.starts_with("flytt_");
     if target.binlog_pos.is_empty() || follows {
         return Vec::new();
     }
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn errant_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        assert_eq!(codes(look, |_, target| target.live.binlog_pos = "0-2-7".into()), ["TARGET_HAS_HISTORY"]);
-        assert_eq!(codes(look, |_, target| target.live.binlog_pos = "0-1-7".into()), [""; 0], "a copy of the source");
+        assert_eq!(codes(look, |_, target| target.own.binlog_pos = "0-2-7".into()), ["TARGET_HAS_HISTORY"]);
+        assert_eq!(codes(look, |_, target| target.own.binlog_pos = "0-1-7".into()), [""; 0], "a copy of the source");
     }
 }

@@ -33,9 +33,9 @@ mod tests {
     fn gtid_domain_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         assert_eq!(
-            codes(look, |_, target| drop(target.settings.insert("gtid_domain_id".into(), "0".into()))),
+            codes(look, |_, target| drop(target.common.settings.insert("gtid_domain_id".into(), "0".into()))),
             ["SAME_GTID_DOMAIN"]
         );
-        assert_eq!(codes(look, |source, _| drop(source.settings.remove("gtid_strict_mode"))), ["GTID_NOT_STRICT"]);
+        assert_eq!(codes(look, |source, _| drop(source.common.settings.remove("gtid_strict_mode"))), ["GTID_NOT_STRICT"]);
     }
 }

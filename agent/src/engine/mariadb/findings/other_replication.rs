@@ -6,14 +6,14 @@ use super::{Sides, block, warn};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !sides.source.live.replicas.is_empty() {
+    if !sides.source.common.live.replicas.is_empty() {
         found.push(warn(
             "OTHER_REPLICAS",
-            format!("other replicas read from the source, as {}", sides.source.live.replicas.join(", ")),
+            format!("other replicas read from the source, as {}", sides.source.common.live.replicas.join(", ")),
             "they are cut off by the fence: point them to the target afterwards, by GTID",
         ));
     }
-    let target = &sides.target.live;
+    let target = &sides.target.common.live;
     if !target.replicates_from.is_empty() && !target.replicates_as.starts_with("flytt_") {
         found.push(block(
             "REPLICATES_ALREADY",
@@ -40,10 +40,10 @@ mod tests {
     #[test]
     fn other_replication_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        assert_eq!(codes(look, |source, _| source.live.replicas = vec!["repl".into()]), ["OTHER_REPLICAS"]);
-        assert_eq!(codes(look, |_, target| target.live.replicates_from = "x:1".into()), ["REPLICATES_ALREADY"]);
+        assert_eq!(codes(look, |source, _| source.common.live.replicas = vec!["repl".into()]), ["OTHER_REPLICAS"]);
+        assert_eq!(codes(look, |_, target| target.common.live.replicates_from = "x:1".into()), ["REPLICATES_ALREADY"]);
         assert_eq!(
-            codes(look, |_, target| drop(target.settings.insert("replicate_do_db".into(), "a".into()))),
+            codes(look, |_, target| drop(target.common.settings.insert("replicate_do_db".into(), "a".into()))),
             ["REPLICATION_FILTER"]
         );
     }

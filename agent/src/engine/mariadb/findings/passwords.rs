@@ -5,7 +5,7 @@ use flytt_proto::v1::Finding;
 use super::{Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    if !sides.source.is_on("strict_password_validation") || !sides.source.live.validates_passwords {
+    if !sides.source.is_on("strict_password_validation") || !sides.source.own.validates_passwords {
         return Vec::new();
     }
     vec![block(
@@ -24,8 +24,8 @@ mod tests {
     fn passwords_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         let strict = |source: &mut MaFacts, _: &mut MaFacts| {
-            source.settings.insert("strict_password_validation".into(), "ON".into());
-            source.live.validates_passwords = true;
+            source.common.settings.insert("strict_password_validation".into(), "ON".into());
+            source.own.validates_passwords = true;
         };
         assert_eq!(codes(look, strict), ["HASHES_REFUSED"]);
     }

@@ -6,7 +6,7 @@ use super::{Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     use crate::engine::Serving;
-    let live = &sides.source.live;
+    let live = &sides.source.common.live;
     match sides.from.serving {
         Serving::Down => vec![block("SOURCE_DOWN", "the source's server does not run".into(), "start it")],
         Serving::Standby if !live.replicates_from.is_empty() => vec![block(
@@ -17,7 +17,7 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
         Serving::Standby => {
             vec![block("SOURCE_READ_ONLY", "the source is read-only".into(), "find out who made it so, and undo that")]
         }
-        Serving::Writable if !live.all_privileges => vec![block(
+        Serving::Writable if !sides.source.own.all_privileges => vec![block(
             "NOT_SUPERUSER",
             "the agent's account on the source has not all privileges".into(),
             "GRANT ALL PRIVILEGES ON *.* to it, WITH GRANT OPTION",
@@ -34,6 +34,6 @@ mod tests {
     #[test]
     fn source_role_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        assert_eq!(codes(look, |source, _| source.live.all_privileges = false), ["NOT_SUPERUSER"]);
+        assert_eq!(codes(look, |source, _| source.own.all_privileges = false), ["NOT_SUPERUSER"]);
     }
 }

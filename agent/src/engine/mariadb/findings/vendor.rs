@@ -6,11 +6,11 @@ use super::{Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     let sides = [("source", sides.source), ("target", sides.target)];
-    let other = sides.into_iter().filter(|(_, facts)| !facts.version.contains("MariaDB"));
+    let other = sides.into_iter().filter(|(_, facts)| !facts.common.version.contains("MariaDB"));
     let found = other.map(|(side, facts)| {
         block(
             "OTHER_VENDOR",
-            format!("the {side}'s server calls itself {:?}, which is not MariaDB", facts.version),
+            format!("the {side}'s server calls itself {:?}, which is not MariaDB", facts.common.version),
             "a live move stays with one vendor: positions of one mean nothing to the other, and nothing could be taken back",
         )
     });
@@ -25,6 +25,6 @@ mod tests {
     #[test]
     fn vendor_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        assert_eq!(codes(look, |_, target| target.version = "8.4.3".into()), ["OTHER_VENDOR"]);
+        assert_eq!(codes(look, |_, target| target.common.version = "8.4.3".into()), ["OTHER_VENDOR"]);
     }
 }

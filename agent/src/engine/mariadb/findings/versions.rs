@@ -5,14 +5,14 @@ use flytt_proto::v1::Finding;
 use super::{Sides, block, warn};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let (source, target) = (sides.source.version(), sides.target.version());
+    let (source, target) = (sides.source.common.version(), sides.target.common.version());
     let mut found = Vec::new();
     for (side, facts) in [("source", sides.source), ("target", sides.target)] {
-        let (major, minor, _) = facts.version();
+        let (major, minor, _) = facts.common.version();
         if (major, minor) < (10, 11) {
             found.push(block(
                 "VERSION_NOT_SUPPORTED",
-                format!("the {side} is MariaDB {:?}; 10.11 and later are supported", facts.version),
+                format!("the {side} is MariaDB {:?}; 10.11 and later are supported", facts.common.version),
                 "update it, or correct `server` in agent.toml",
             ));
         }
@@ -21,7 +21,7 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     if series(target) < series(source) {
         found.push(block(
             "TARGET_OLDER",
-            format!("the target's {} is older than the source's {}", sides.target.version, sides.source.version),
+            format!("the target's {} is older than the source's {}", sides.target.common.version, sides.source.common.version),
             "install the source's series on the target, or a later one",
         ));
     } else if series(target) > series(source) {
@@ -29,7 +29,7 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
             "MAJOR_VERSION_DIFFERS",
             format!(
                 "the source is {}, the target {}: an older server cannot be relied on to replicate from a newer one",
-                sides.source.version, sides.target.version
+                sides.source.common.version, sides.target.common.version
             ),
             "know that there is no replicating way back from such a move",
         ));
@@ -45,8 +45,11 @@ mod tests {
     #[test]
     fn versions_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        assert_eq!(codes(look, |_, target| target.version = "10.6.1-MariaDB".into()), ["VERSION_NOT_SUPPORTED", "TARGET_OLDER"]);
-        assert_eq!(codes(look, |_, target| target.version = "11.4.5-MariaDB".into()), ["MAJOR_VERSION_DIFFERS"]);
-        assert_eq!(codes(look, |_, target| target.version = String::new()), ["VERSION_NOT_SUPPORTED", "TARGET_OLDER"]);
+        assert_eq!(
+            codes(look, |_, target| target.common.version = "10.6.1-MariaDB".into()),
+            ["VERSION_NOT_SUPPORTED", "TARGET_OLDER"]
+        );
+        assert_eq!(codes(look, |_, target| target.common.version = "11.4.5-MariaDB".into()), ["MAJOR_VERSION_DIFFERS"]);
+        assert_eq!(codes(look, |_, target| target.common.version = String::new()), ["VERSION_NOT_SUPPORTED", "TARGET_OLDER"]);
     }
 }

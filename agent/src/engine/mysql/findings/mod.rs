@@ -1,15 +1,89 @@
-//! Preflight over both hosts' facts. Until MySQL's own facts are judged, no move is let through.
+//! Preflight: one small file for each thing that can stand in the way of MySQL alone, each a pure function over both sides' facts.
+//! This file is the list of them.
 
 use flytt_proto::v1;
 
-use crate::engine::Facts;
+use super::facts::MyFacts;
+use crate::engine::{Facts, mysql_family::findings as family};
+pub(super) use family::{block, warn};
 
-pub(super) fn all(_: &Facts, _: &Facts, _: &v1::Check) -> Vec<v1::Finding> {
-    let sentence = "MySQL has no preflight yet: nothing is known of what a move would stumble over".to_owned();
-    vec![block("NO_PREFLIGHT", sentence, "move by hand until a later version judges it")]
+mod binary_log;
+mod certificates;
+mod encryption;
+mod errant;
+mod gtid_mode;
+mod libraries;
+mod other_replication;
+mod outside_files;
+mod persisted;
+mod restrictions;
+#[cfg(test)]
+mod sample;
+mod server_uuid;
+mod source_role;
+mod vendor;
+mod versions;
+
+/// Both sides, read.
+#[derive(Debug)]
+struct Sides<'a> {
+    source: &'a MyFacts,
+    target: &'a MyFacts,
+    from: &'a Facts,
+    to: &'a Facts,
 }
 
-pub(super) fn block(code: &str, sentence: String, remedy: &str) -> v1::Finding {
-    let level = v1::finding::Level::Block.into();
-    v1::Finding { level, code: code.into(), host: String::new(), sentence, remedy: remedy.into() }
+type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
+/// In the order in which an operator would ask; then come those that MariaDB shares.
+const OWN: &[Look] = &[
+    vendor::look,
+    versions::look,
+    source_role::look,
+    server_uuid::look,
+    gtid_mode::look,
+    binary_log::look,
+    errant::look,
+    other_replication::look,
+    encryption::look,
+    libraries::look,
+    outside_files::look,
+    persisted::look,
+    certificates::look,
+    restrictions::look,
+];
+
+pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Finding> {
+    let read = |facts: &Facts| serde_json::from_str::<MyFacts>(&facts.detail).ok();
+    let (Some(source_facts), Some(target_facts)) = (read(source), read(target)) else {
+        return vec![block(
+            "UNREADABLE_FACTS",
+            "the facts of a side cannot be read as MySQL's".into(),
+            "let both hosts serve the same engine, and run the same version of the agent",
+        )];
+    };
+    look(&Sides { source: &source_facts, target: &target_facts, from: source, to: target })
+}
+
+fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
+    let own = OWN.iter().flat_map(|look| look(sides));
+    let (source, target) = (&sides.source.common, &sides.target.common);
+    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_hosts_that_fit_have_no_finding() {
+        assert_eq!(sample::codes(look, |_, _| {}), [""; 0]);
+    }
+
+    #[test]
+    fn facts_of_another_engine_are_a_finding_not_a_guess() {
+        let (mut source, target) = sample::facts();
+        source.detail = "{}".into();
+        let found = all(&source, &target, &v1::Check::default());
+        assert_eq!(found.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["UNREADABLE_FACTS"]);
+    }
 }

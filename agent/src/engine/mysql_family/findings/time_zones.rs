@@ -12,14 +12,14 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     vec![warn(
         "NO_TIME_ZONES",
         "the source has time zone tables, the target has none".into(),
-        "load them with mariadb-tzinfo-to-sql, unless the seed brings the whole mysql database along",
+        "load them with the vendor's `tzinfo_to_sql` program, unless the seed brings the whole mysql database along",
     )]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::findings::sample::codes;
+    use crate::engine::mysql_family::findings::sample::codes;
 
     #[test]
     fn time_zones_is_looked_at() {

@@ -1,19 +1,27 @@
 //! What a server that does not run would have, as its own binary says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use super::{super::Mariadb, MaFacts};
+use super::Common;
 use crate::command::Command;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-impl Mariadb {
-    pub(super) async fn at_rest(&self, facts: &mut MaFacts) {
+impl Common {
+    /// Version and settings of `server`, started with this option file. It tries in a directory that it can write to how file names
+    /// are told apart there; `scratch` is one where its data directory is not there yet.
+    pub(crate) async fn at_rest(&mut self, server: &Path, config_file: &Path, scratch: Option<&Path>) {
         let mut file = std::ffi::OsString::from("--defaults-file=");
-        file.push(&self.config.config_file);
+        file.push(config_file);
         let said = async |command: Command| command.run(LIMIT).await.map(|output| output.stdout).unwrap_or_default();
-        facts.version = version(&said(Command::new(&self.config.server).arg("--version")).await);
-        facts.settings = settings(&said(Command::new(&self.config.server).arg(file).args(["--verbose", "--help"])).await);
+        self.version = version(&said(Command::new(server).arg("--version")).await);
+        let directory = scratch.map(|scratch| {
+            let mut option = std::ffi::OsString::from("--datadir=");
+            option.push(scratch);
+            option
+        });
+        let help = Command::new(server).arg(file).args(directory).args(["--verbose", "--help"]);
+        self.settings = settings(&said(help).await);
     }
 }
 

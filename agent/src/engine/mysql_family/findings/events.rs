@@ -5,7 +5,7 @@ use flytt_proto::v1::Finding;
 use super::{Sides, warn};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let runs = |facts: &super::super::facts::MaFacts| facts.setting("event_scheduler").eq_ignore_ascii_case("on");
+    let runs = |facts: &crate::engine::mysql_family::facts::Common| facts.setting("event_scheduler").eq_ignore_ascii_case("on");
     if sides.source.live.events == 0
         || !runs(sides.source)
         || runs(sides.target)
@@ -23,12 +23,12 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn events_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        let events = |source: &mut MaFacts, _: &mut MaFacts| {
+        let events = |source: &mut Common, _: &mut Common| {
             source.live.events = 2;
             source.settings.insert("event_scheduler".into(), "ON".into());
         };

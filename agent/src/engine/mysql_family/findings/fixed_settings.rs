@@ -5,7 +5,7 @@ use flytt_proto::v1::Finding;
 use super::{Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let differ = ["lower_case_table_names", "innodb_page_size"].into_iter().filter_map(|name| {
+    let differ = ["lower_case_table_names", "innodb_page_size", "innodb_data_file_path"].into_iter().filter_map(|name| {
         let (source, target) = (sides.source.setting(name), sides.target.setting(name));
         (source != target).then(|| {
             block(
@@ -21,12 +21,12 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn fixed_settings_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        let page = |_: &mut MaFacts, target: &mut MaFacts| {
+        let page = |_: &mut Common, target: &mut Common| {
             target.settings.insert("innodb_page_size".into(), "4096".into());
         };
         assert_eq!(codes(look, page), ["FIXED_SETTING_DIFFERS"]);

@@ -22,7 +22,7 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::findings::sample::codes;
+    use crate::engine::mysql_family::findings::sample::codes;
 
     #[test]
     fn space_is_looked_at() {

@@ -19,7 +19,7 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::findings::sample::codes;
+    use crate::engine::mysql_family::findings::sample::codes;
 
     #[test]
     fn definers_is_looked_at() {

@@ -21,12 +21,12 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn plugins_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        let missing = |source: &mut MaFacts, target: &mut MaFacts| {
+        let missing = |source: &mut Common, target: &mut Common| {
             source.live.plugins_used.insert("ed25519".into());
             target.live.plugins_active.insert("mysql_native_password".into());
         };

@@ -31,13 +31,13 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn session_defaults_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         let set = |key: &'static str, value: &'static str| {
-            move |_: &mut MaFacts, target: &mut MaFacts| {
+            move |_: &mut Common, target: &mut Common| {
                 target.settings.insert(key.into(), value.into());
             }
         };

@@ -22,12 +22,12 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn binlog_expiry_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        let short = |source: &mut MaFacts, _: &mut MaFacts| {
+        let short = |source: &mut Common, _: &mut Common| {
             source.settings.insert("binlog_expire_logs_seconds".into(), "600".into());
         };
         assert_eq!(codes(look, short), ["BINLOG_EXPIRES"]);

@@ -21,13 +21,13 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn same_server_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         assert_eq!(codes(look, |source, target| target.boot_id = source.boot_id.clone()), [""; 0], "another port and socket");
-        let same_port = |source: &mut MaFacts, target: &mut MaFacts| {
+        let same_port = |source: &mut Common, target: &mut Common| {
             target.boot_id = source.boot_id.clone();
             target.agent_port = source.agent_port;
         };

@@ -22,12 +22,12 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::{facts::MaFacts, findings::sample::codes};
+    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
 
     #[test]
     fn collations_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
-        let other = |source: &mut MaFacts, target: &mut MaFacts| {
+        let other = |source: &mut Common, target: &mut Common| {
             source.live.collations_used.insert("utf8mb4_0900_ai_ci".into());
             target.live.collations_known.insert("utf8mb4_general_ci".into());
         };

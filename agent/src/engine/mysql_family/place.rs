@@ -1,0 +1,66 @@
+//! Whether a data directory may take a copy of the source, and how room is made for it. Looks and proposes; nothing is done here.
+
+use std::path::Path;
+
+use flytt_proto::{failure::Failure, name::Migration};
+
+use super::process;
+use crate::{
+    change::{Change, DataDir},
+    engine::directory::{self, Mark},
+};
+
+/// A target's data directory.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) data: &'a Path,
+    /// Its owner's consent.
+    pub(crate) may_replace: bool,
+    /// The system identifier of the server that it is of.
+    pub(crate) found: Option<u64>,
+    /// Says whether a copy of this move is in it.
+    pub(crate) mark: Mark,
+}
+
+impl Place<'_> {
+    /// What makes the directory empty: nothing, or its contents are moved aside. Refused unless it is empty, holds a copy of this
+    /// move, or the server that somebody named as the one to be `replaced`.
+    pub(crate) fn made_free(&self, migration: &Migration, replaced: &str) -> Result<Option<Change>, Failure> {
+        let data = self.data;
+        let refuse = |code: &str, sentence: String, remedy: &str| Err(Failure::refused(code, sentence, remedy));
+        if !self.may_replace {
+            let sentence = "this host does not allow its data directory to be replaced".to_owned();
+            return refuse("NO_CONSENT", sentence, "set `may_replace_data = true` in the target's agent.toml");
+        }
+        let parent = data.parent().filter(|_| std::fs::symlink_metadata(data).map_or(true, |meta| meta.is_dir()));
+        let Some(parent) = parent else {
+            return refuse("BAD_DATA_DIRECTORY", format!("{} is not a plain directory", data.display()), "name it in agent.toml");
+        };
+        if process::server(data).is_some() {
+            return refuse("TARGET_RUNS", format!("a server runs in {}", data.display()), "stop the target's server");
+        }
+        let empty = directory::is_empty(data).map_err(|error| {
+            Failure::unknown("DISK", format!("{}: {error}", data.display()), "see to the disk and the file's owner")
+        })?;
+        if empty {
+            return Ok(None);
+        }
+        let found = self.found.map(|id| id.to_string());
+        if found.as_deref() != Some(replaced) && !self.mark.names(data) {
+            let found = found.map_or("files that are no server's".to_owned(), |id| format!("the data of server {id}"));
+            return refuse(
+                "DIRECTORY_NOT_EMPTY",
+                format!("{} holds {found}, which nobody named", data.display()),
+                "empty it, or name its system identifier as the one to be replaced",
+            );
+        }
+        if directory::is_mount_point(data) {
+            return refuse(
+                "MOUNT_POINT",
+                format!("{} is a mount point and not empty", data.display()),
+                "empty it, or put the data directory one level below",
+            );
+        }
+        Ok(Some(Change::DataDir(DataDir { path: data.to_owned(), trash: parent.join(directory::trash(migration)) })))
+    }
+}
