@@ -149,6 +149,7 @@ impl Mysql {
             position: Some(Position::Mysql(applied)),
             upstream: Some(Position::Mysql(fetched)),
             lag_bytes: bytes,
+            beat_us: 0,
             held_bytes: 0,
             trouble,
         })

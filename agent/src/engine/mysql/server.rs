@@ -37,6 +37,9 @@ impl Mysql {
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
             Verb::Detach => self.let_go().await,
+            Verb::Welcome { .. } | Verb::Unwelcome | Verb::FollowBack { .. } | Verb::DetachBack | Verb::Return => {
+                Err(super::super::not_for(self, verb))
+            }
         }
     }
 
