@@ -22,6 +22,8 @@ use crate::{
 const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the new primary's first write may take to arrive before it is said that it has not.
 const ARRIVE_LIMIT: Duration = Duration::from_secs(10);
+/// Of a statement that a busy source's own writes make fail.
+const MOST_TRIES: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The target's log does not go as far as the source's yet (`ER_MASTER_FATAL_ERROR_READING_BINLOG`): the thread has ended for good.
 const NOT_THERE_YET: &str = "1236";
@@ -61,8 +63,7 @@ impl Mariadb {
         if self.back_status(&session, migration).await?.is_none() {
             let path = self.back_passfile(migration);
             let password = secret::password(&path, &role).map_err(|error| super::file(&path, &error))?;
-            let own = self.position_of(&session).await?;
-            session.run(&format!("set global gtid_slave_pos = {}", literal(&own.to_string()))).await?;
+            self.begin_after_own(&session).await?;
             let change = password.within(
                 &format!(
                     "change master {name} to master_host = {}, master_port = {port}, master_user = {}, master_password = ",
@@ -84,8 +85,24 @@ impl Mariadb {
             }
             let code = status.get("last_io_errno").map_or("", String::as_str);
             let may_come = ["", "0", NOT_THERE_YET].contains(&code) || said(&status, "slave_io_running") == "Connecting";
-            if !may_come || said(&status, "slave_sql_running") != "Yes" || begun.elapsed() > BEGIN_LIMIT {
+            if !may_come || !said(&status, "last_sql_error").is_empty() || begun.elapsed() > BEGIN_LIMIT {
                 return Err(down(&status));
+            }
+        }
+    }
+
+    /// The source serves: a write between the look and the setting makes the server refuse it, so both are one statement, and it is
+    /// tried again. Only where the last writer of a domain was another server must the position be spelled out.
+    async fn begin_after_own(&self, session: &Session) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            let (own, current) = (self.position_of(session).await?, session.value("select @@global.gtid_current_pos").await?);
+            let domains = |position: &GtidPosition| position.iter().map(|gtid| (gtid.domain, gtid.server)).collect::<Vec<_>>();
+            let is_usual = domains(&own) == domains(&position::gtids(&current)?);
+            let value = if is_usual { "@@global.gtid_current_pos".to_owned() } else { literal(&own.to_string()) };
+            match session.run(&format!("set global gtid_slave_pos = {value}")).await {
+                Err(failure) if failure.code == "SQL_REFUSED" && tries < MOST_TRIES => tries += 1,
+                done => return done,
             }
         }
     }
@@ -131,7 +148,7 @@ impl Mariadb {
                 return Ok(());
             }
             let status = self.back_status(&session, migration).await?.unwrap_or_default();
-            if !status.get("slave_sql_running").is_some_and(|state| state == "Yes") {
+            if said(&status, "slave_sql_running") != "Yes" {
                 return Err(down(&status));
             }
         }

@@ -165,7 +165,7 @@ impl Engine for Mariadb {
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {
         match screen::admits(&names::replication(migration), first_packet) {
             Admission::No(_) => screen::admits(&names::back(migration), first_packet),
-            other => other,
+            verdict @ (Admission::Yes | Admission::More) => verdict,
         }
     }
 
