@@ -32,13 +32,20 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     let tunnel = tunnel::between(base, &source, &target).await;
     let upstream = Upstream::Tunnel { directory: base.to_owned(), port: 0 };
     apply(&target, &Intent::Follow(upstream)).await;
-    for _ in 0..500 {
-        if target.engine.replication(&shop()).await.unwrap().streaming {
-            return (source, target, tunnel);
-        }
+    streams(&target).await;
+    (source, target, tunnel)
+}
+
+async fn streams(target: &Server) {
+    let begun = std::time::Instant::now();
+    while !target.engine.replication(&shop()).await.unwrap().streaming {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it does not replicate: {:?}",
+            target.engine.replication(&shop()).await
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("it does not replicate: {:?}; tunnel: {:?}", target.engine.replication(&shop()).await, tunnel.trouble());
 }
 
 /// What the source has not written yet.
@@ -196,6 +203,41 @@ fn before_the_promotion_the_gate_goes_and_the_replica_stays_one() {
         let outcome = tokio::time::timeout(Duration::from_secs(10), target.engine.caught_up(&now)).await.unwrap();
         let stopped = outcome.unwrap_err();
         assert!(stopped.code == "APPLIER_STOPPED" && stopped.sentence.contains("Duplicate entry"), "{stopped:?}");
+    });
+}
+
+#[test]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+fn whichever_side_restarts_it_comes_up_as_it_went_down() {
+    as_server_user("cutover::whichever_side_restarts_it_comes_up_as_it_went_down", |base| async move {
+        let (source, target, _tunnel) = following(&base).await;
+        let migration = shop();
+        target.kill().await;
+        target.start().await;
+        let mut root = target.root_session().await;
+        assert_eq!(value(&mut root, "select concat(@@super_read_only, @@event_scheduler)").await, "1OFF", "while it follows");
+        streams(&target).await;
+
+        apply(&target, &Intent::Gate).await;
+        apply(&source, &Intent::Fence { drain_ms: 0 }).await;
+        let end = source.engine.final_position(&migration).await.unwrap();
+        target.kill().await;
+        target.start().await;
+        assert!(target.engine.is_closed(&migration).await.unwrap(), "behind the gate");
+        target.engine.caught_up(&end).await.expect("it goes on by itself");
+        apply(&target, &Intent::Promote).await;
+        target.kill().await;
+        target.start().await;
+        assert!(target.engine.is_closed(&migration).await.unwrap(), "promoted, and not open");
+        target.engine.proven_primary(&migration, &end).await.unwrap();
+        apply(&target, &Intent::Open).await;
+        target.kill().await;
+        target.start().await;
+        assert_eq!(target.engine.serving().await.unwrap(), Serving::Writable, "nothing of the gate is left");
+        source.kill().await;
+        source.start().await;
+        assert!(source.engine.is_closed(&migration).await.unwrap());
+        assert_eq!(source.engine.position().await.unwrap(), end);
     });
 }
 

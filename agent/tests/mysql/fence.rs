@@ -337,3 +337,32 @@ fn locks_of_others_are_ended_with_their_session_or_the_fence_is_not_taken() {
         app.query_drop("insert into app.writes values (1, 1)").await.unwrap();
     });
 }
+
+/// By the server's own client, without TLS and without asking for the server's public key: what only its cache lets in.
+fn in_by_cache_alone(source: &Server) -> bool {
+    let option_file = source.root.join("etc/client.cnf");
+    std::fs::write(&option_file, "[client]\npassword = app\n").unwrap();
+    let run = std::process::Command::new("/opt/flytt-mysql/usr/bin/mysql")
+        .arg(format!("--defaults-file={}", option_file.display()))
+        .args(["--host=127.0.0.1", "--user=app", "--ssl-mode=DISABLED", "--execute=select 1"])
+        .arg(format!("--port={}", source.port))
+        .output()
+        .unwrap();
+    run.status.success()
+}
+
+#[test]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+fn taken_back_it_leaves_clients_without_tls_their_way_in() {
+    as_server_user("fence::taken_back_it_leaves_clients_without_tls_their_way_in", |base| async move {
+        let source = Server::source(&base).await;
+        admitted(&source).await;
+        assert!(!in_by_cache_alone(&source), "a new account is not in the cache yet");
+        source.by_tcp("app", "app").await.unwrap();
+        assert!(in_by_cache_alone(&source));
+        let changes = apply(&source, &Intent::Fence { drain_ms: 0 }).await;
+        assert!(!in_by_cache_alone(&source));
+        undo(&source, &changes).await;
+        assert!(in_by_cache_alone(&source), "the fence has emptied the cache");
+    });
+}

@@ -16,7 +16,6 @@ fn a_server_starts_and_stops() {
         let server = Server::empty(&base, "one", 1).await;
         let mut conn = server.by_socket(&user(), None).await.unwrap();
         let version = value(&mut conn, "select version()").await;
-        println!("MySQL {version}");
         assert!(version.split('.').next().unwrap().parse::<u32>().unwrap() >= 8);
         assert_eq!(value(&mut conn, "select @@gtid_mode").await, "ON");
         assert_eq!(value(&mut conn, "select @@global.gtid_executed").await, "", "its first transaction is nobody's yet");
@@ -34,6 +33,6 @@ fn a_server_starts_and_stops() {
         assert!(server.log().contains("Shutdown complete"), "{}", server.log());
         server.start().await;
         let conn = mysql_async::Conn::new(crate::server::by_tcp(server.port, "nobody-is-called-so", "")).await;
-        assert!(matches!(conn, Err(mysql_async::Error::Server(_))), "it listens: {conn:?}");
+        assert!(matches!(&conn, Err(error) if !matches!(error, mysql_async::Error::Io(_))), "it does not listen: {conn:?}");
     });
 }

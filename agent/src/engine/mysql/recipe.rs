@@ -80,7 +80,7 @@ impl Mysql {
         let all: serde_json::Map<_, _> =
             [set("event_scheduler", "OFF"), set("read_only", "ON"), set("super_read_only", "ON")].into_iter().collect();
         let text = serde_json::json!({ "Version": 2, "mysql_dynamic_variables": all }).to_string();
-        (!path.exists()).then_some(Change::File(File { path, want: Some(text), had: None, mode: 0o640 }))
+        if path.exists() { None } else { Some(Change::File(File { path, want: Some(text), had: None, mode: 0o640 })) }
     }
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
