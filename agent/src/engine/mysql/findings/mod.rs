@@ -13,6 +13,7 @@ mod encryption;
 mod errant;
 mod gtid_mode;
 mod libraries;
+mod loopback;
 mod other_replication;
 mod outside_files;
 mod persisted;
@@ -44,6 +45,7 @@ const OWN: &[Look] = &[
     binary_log::look,
     errant::look,
     other_replication::look,
+    loopback::look,
     encryption::look,
     libraries::look,
     outside_files::look,

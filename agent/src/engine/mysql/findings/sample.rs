@@ -17,6 +17,7 @@ pub(super) const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 fn side(mut common: Common) -> MyFacts {
     common.version = "9.7.4".into();
     let settings = [
+        ("bind_address", "*"),
         ("enforce_gtid_consistency", "ON"),
         ("gtid_mode", "ON"),
         ("innodb_log_group_home_dir", "./"),
