@@ -17,7 +17,7 @@ use crate::{
 
 mod directory;
 pub mod mariadb;
-mod mysql_family;
+pub mod mysql_family;
 pub mod postgres;
 mod write_behind;
 
