@@ -7,4 +7,6 @@ mod server;
 #[path = "../mariadb/user.rs"]
 mod user;
 
+mod peculiar;
+mod schema;
 mod smoke;
