@@ -4,12 +4,11 @@ use flytt_agent::engine::mysql_family::{
     dump::schema::{AccountName, Ours, Schema, Vendor, after, before, give, obstacles, read},
     session::{Login, Session},
 };
-use mysql_async::prelude::Queryable as _;
 
 use crate::{
     everything::digests,
     peculiar::{self, ROWS},
-    server::{Server, user, value},
+    server::{Server, user},
     user::as_server_user,
 };
 
@@ -68,5 +67,129 @@ fn a_schema_with_everything_in_it_is_the_same_on_the_other_side() {
             assert_eq!(there, here);
         }
         assert_eq!(there.len(), here.len());
+    });
+}
+
+#[test]
+fn what_an_earlier_try_left_is_completed() {
+    as_server_user("schema::what_an_earlier_try_left_is_completed", |base| async move {
+        let source = Server::empty(&base, "source", 1).await;
+        let target = Server::empty(&base, "target", 2).await;
+        peculiar::create(&mut source.root_session().await).await;
+        let wanted = schema(&source).await;
+        let writer = session(&target).await;
+        let first = before(&wanted, &Schema::default());
+        give(&writer, Vendor::Mariadb, &first[..first.len() / 2]).await.unwrap();
+        give(&writer, Vendor::Mariadb, &before(&wanted, &schema(&target).await)).await.unwrap();
+        assert!(!wanted.differences(&schema(&target).await, &keep()).is_empty());
+        // It ends in the middle, again and again; each time what is there is looked at anew.
+        for part in [8, 4, 2] {
+            let later = after(&wanted, &schema(&target).await, &keep());
+            let all = later.indexes.iter().flat_map(|(_, indexes)| indexes).chain(&later.foreign_keys).chain(&later.objects);
+            let all: Vec<_> = all.cloned().collect();
+            give(&writer, Vendor::Mariadb, &all[..all.len() / part]).await.unwrap();
+        }
+        rest(&target, &wanted).await;
+        assert_eq!(wanted.differences(&schema(&target).await, &keep()), [""; 0]);
+        rest(&target, &wanted).await;
+        assert_eq!(wanted.differences(&schema(&target).await, &keep()), [""; 0], "once more is no harm");
+    });
+}
+
+/// Nothing of an object that a copy would lose, spoil or stumble over goes by in silence.
+#[test]
+fn what_cannot_be_copied_is_refused_by_name() {
+    as_server_user("schema::what_cannot_be_copied_is_refused_by_name", |base| async move {
+        let source = Server::empty(&base, "source", 1).await;
+        let mut root = source.root_session().await;
+        peculiar::run(&mut root, &["create database k", "create table k.t (i int)"]).await;
+        let refused = async |make: &[&str], undo: &[&str]| {
+            let mut root = source.root_session().await;
+            peculiar::run(&mut root, make).await;
+            let failure = read(&session(&source).await, &Ours::default()).await.unwrap_err();
+            peculiar::run(&mut root, undo).await;
+            (failure.code, failure.sentence)
+        };
+        for (code, named, make, undo) in [
+            (
+                "SCHEMA_NOT_UNDERSTOOD",
+                "`k`.`v`",
+                "create view k.v as select i from k.t; alter table k.t rename column i to j",
+                "drop view k.v",
+            ),
+            ("SCHEMA_NOT_COPIED", "`k`.`m`", "create table k.m (j int) engine = MRG_MyISAM", "drop table k.m"),
+            (
+                "SCHEMA_NOT_COPIED",
+                "far",
+                "create server far foreign data wrapper mysql options (host 'h', password 'hunter2')",
+                "drop server far",
+            ),
+            ("SCHEMA_NOT_UNDERSTOOD", "`k`.`b`", "create table k.b (x varbinary(4) default 0x00ff1a27)", "drop table k.b"),
+        ] {
+            let make: Vec<&str> = make.split("; ").collect();
+            let (said, sentence) = refused(&make, &[undo]).await;
+            assert_eq!(said, code, "{sentence}");
+            assert!(sentence.contains(named) && !sentence.contains("hunter2"), "{sentence}");
+        }
+        let in_database = session(&source).await;
+        in_database.run("use k").await.unwrap();
+        assert_eq!(read(&in_database, &Ours::default()).await.unwrap_err().code, "SCHEMA_NOT_UNDERSTOOD");
+
+        peculiar::run(
+            &mut root,
+            &["create user flytt_shop_repl@localhost", "create database flytt_shop", "create database flytt_blog"],
+        )
+        .await;
+        let name = AccountName { user: "flytt_shop_repl".into(), host: "localhost".into() };
+        let ours = Ours { databases: vec!["flytt_shop".into()], accounts: vec![name.clone()] };
+        let rest = read(&session(&source).await, &ours).await.unwrap();
+        let databases: Vec<&str> = rest.databases.iter().map(|database| database.name.as_str()).collect();
+        assert_eq!(databases, ["flytt_blog", "k"], "only what is the move's stays behind");
+        assert!(!rest.accounts.iter().any(|account| account.name == name));
+    });
+}
+
+#[test]
+fn what_the_target_would_refuse_is_known_before() {
+    as_server_user("schema::what_the_target_would_refuse_is_known_before", |base| async move {
+        let server = Server::empty(&base, "source", 1).await;
+        let mut root = server.root_session().await;
+        let kept = base.join("password");
+        let verifier = flytt_agent::secret::keep_native(&kept, "weak").unwrap();
+        peculiar::run(
+            &mut root,
+            &[
+                "create database k",
+                "set global log_bin_trust_function_creators = 1",
+                "create function k.f() returns int return 'DETERMINISTIC'",
+                "create user app@'%'",
+                "grant proxy on app@'%' to app@'%'",
+                &format!("create user weak@localhost identified via mysql_native_password using '{verifier}'"),
+                "grant all privileges on *.* to weak@localhost with grant option",
+            ],
+        )
+        .await;
+        let wanted = schema(&server).await;
+        let here = session(&server).await;
+        obstacles(&here, &wanted, &[]).await.unwrap();
+        peculiar::run(&mut root, &["set global log_bin_trust_function_creators = 0"]).await;
+        assert_eq!(obstacles(&here, &wanted, &[]).await.unwrap_err().code, "FUNCTIONS_NOT_TRUSTED");
+        peculiar::run(&mut root, &["drop function k.f"]).await;
+        let weak = AccountName { user: "weak".into(), host: "localhost".into() };
+        let keep = [keep().to_vec(), vec![weak]].concat();
+        let refused = give(&here, Vendor::Mariadb, &after(&wanted, &Schema::default(), &keep).objects).await.unwrap_err();
+        assert!(refused.sentence.contains("error 1418") && refused.sentence.contains("`k`.`f`"), "{}", refused.sentence);
+
+        let wanted = Schema { routines: Vec::new(), ..wanted };
+        let password = flytt_agent::secret::password(&kept, "weak").unwrap();
+        let login = Login { socket: &server.socket(), account: "weak", password: Some(&password), setup: &[] };
+        let weak = login.open().await.unwrap();
+        assert_eq!(obstacles(&weak, &wanted, &keep).await.unwrap_err().code, "PROXY_NOT_GRANTED");
+        let have = read(&weak, &Ours::default()).await.unwrap();
+        let refused = give(&weak, Vendor::Mariadb, &after(&wanted, &have, &keep).objects).await.unwrap_err();
+        assert!(refused.sentence.starts_with("grant to account app@%"), "{}", refused.sentence);
+
+        let other = Schema { vendor: Vendor::Mysql, ..wanted };
+        assert_eq!(obstacles(&here, &other, &[]).await.unwrap_err().code, "OTHER_VENDOR");
     });
 }
