@@ -109,6 +109,8 @@ const SCHEMA: &[&str] = &[
     "grant process, replication client on *.* to app@localhost",
     "grant proxy on app@'%' to open@'%'",
     "grant show databases on *.* to public",
+    // Whoever makes a role may grant it, unless that is taken back.
+    "revoke unused from current_user",
 ];
 
 /// Rows of both servers.

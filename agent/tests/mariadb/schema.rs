@@ -8,7 +8,7 @@ use flytt_agent::engine::mysql_family::{
 use crate::{
     everything::digests,
     peculiar::{self, ROWS},
-    server::{Server, user},
+    server::{Server, user, value},
     user::as_server_user,
 };
 
@@ -62,6 +62,20 @@ fn a_schema_with_everything_in_it_is_the_same_on_the_other_side() {
         let have = schema(&target).await;
         assert_eq!(wanted.differences(&have, &keep()), [""; 0]);
         let mut here = target.root_session().await;
+        for (what, sql) in [
+            ("2", "select count(*) from information_schema.EVENTS where STATUS = 'SLAVESIDE_DISABLED'"),
+            ("0", "select count(*) from information_schema.EVENTS where STATUS = 'ENABLED'"),
+        ] {
+            assert_eq!(value(&mut here, sql).await, what, "{sql}");
+        }
+        for sql in [
+            "select concat(next_not_cached_value, '/', cycle_count) from k.steps",
+            "select concat(next_not_cached_value, '/', cycle_count) from k.ends",
+            "select group_concat(concat_ws('/', Host, User, Role, Admin_option) order by 1) from mysql.roles_mapping",
+            "select AUTO_INCREMENT from information_schema.TABLES where TABLE_SCHEMA = 'k' and TABLE_NAME = 'numbers'",
+        ] {
+            assert_eq!(value(&mut there, sql).await, value(&mut here, sql).await, "{sql}");
+        }
         let (there, here) = (digests(&mut there).await, digests(&mut here).await);
         for (there, here) in there.iter().zip(&here) {
             assert_eq!(there, here);
@@ -78,6 +92,8 @@ fn what_an_earlier_try_left_is_completed() {
         peculiar::create(&mut source.root_session().await).await;
         let wanted = schema(&source).await;
         let writer = session(&target).await;
+        let logged = "select @@global.gtid_binlog_pos";
+        let before_all = value(&mut target.root_session().await, logged).await;
         let first = before(&wanted, &Schema::default());
         give(&writer, Vendor::Mariadb, &first[..first.len() / 2]).await.unwrap();
         give(&writer, Vendor::Mariadb, &before(&wanted, &schema(&target).await)).await.unwrap();
@@ -93,6 +109,7 @@ fn what_an_earlier_try_left_is_completed() {
         assert_eq!(wanted.differences(&schema(&target).await, &keep()), [""; 0]);
         rest(&target, &wanted).await;
         assert_eq!(wanted.differences(&schema(&target).await, &keep()), [""; 0], "once more is no harm");
+        assert_eq!(value(&mut target.root_session().await, logged).await, before_all, "nothing of it is replicated");
     });
 }
 
