@@ -18,7 +18,7 @@ use crate::{
 mod directory;
 pub mod mariadb;
 pub mod mysql;
-mod mysql_family;
+pub mod mysql_family;
 pub mod postgres;
 mod write_behind;
 

@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 mod everything;
+mod peculiar;
 mod server;
 mod tunnel;
 mod user;
@@ -19,4 +20,5 @@ mod hostile;
 mod import;
 mod killed;
 mod obstacles;
+mod schema;
 mod seed;

@@ -16,5 +16,7 @@ mod cutover;
 mod facts;
 mod fence;
 mod import;
+mod peculiar;
+mod schema;
 mod seed;
 mod smoke;

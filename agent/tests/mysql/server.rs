@@ -98,7 +98,8 @@ impl Server {
         let first = server.root.join("etc/first.sql");
         let accounts = format!(
             "alter user root@localhost identified with auth_socket;\ncreate user '{0}'@localhost identified with auth_socket;\n\
-             grant all on *.* to '{0}'@localhost with grant option;\nreset binary logs and gtids;\n",
+             grant all on *.* to '{0}'@localhost with grant option;\n\
+             grant proxy on ''@'' to '{0}'@localhost with grant option;\nreset binary logs and gtids;\n",
             user()
         );
         fs::write(&first, accounts).unwrap();

@@ -1,6 +1,7 @@
 //! What MySQL and MariaDB truly share: the client protocol, the driver, quoting, the password hash, the server's process and its
 //! list of threads, and what preflight asks of both. How each replicates, fences and promotes differs, and stays with each engine.
 
+pub mod dump;
 pub(super) mod entrance;
 pub(super) mod facts;
 pub(super) mod failure;
@@ -11,5 +12,5 @@ pub(super) mod process;
 pub(super) mod program;
 pub(super) mod quote;
 pub(super) mod screen;
-pub(super) mod session;
+pub mod session;
 pub(super) mod sessions;

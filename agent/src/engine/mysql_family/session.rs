@@ -4,7 +4,10 @@
 use std::{path::Path, time::Duration};
 
 use flytt_proto::failure::Failure;
-use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable as _};
+use mysql_async::{
+    Conn, Opts, OptsBuilder, Row, Value,
+    prelude::{AsQuery, Queryable as _},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
@@ -15,18 +18,18 @@ const LOGIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Who logs in, and where.
 #[derive(Debug)]
-pub(crate) struct Login<'a> {
-    pub(crate) socket: &'a Path,
-    pub(crate) account: &'a str,
+pub struct Login<'a> {
+    pub socket: &'a Path,
+    pub account: &'a str,
     /// `None`: the socket says who we are.
-    pub(crate) password: Option<&'a Secret>,
+    pub password: Option<&'a Secret>,
     /// Run before anything else.
-    pub(crate) setup: &'a [&'a str],
+    pub setup: &'a [&'a str],
 }
 
 impl Login<'_> {
     /// A new connection; the driver's own error says why not.
-    pub(crate) async fn open(&self) -> Result<Session, mysql_async::Error> {
+    pub async fn open(&self) -> Result<Session, mysql_async::Error> {
         let mut settings = OptsBuilder::default()
             .socket(Some(self.socket.to_string_lossy()))
             .user(Some(self.account))
@@ -45,14 +48,14 @@ impl Login<'_> {
 
 /// A connection, and who it is. One that was interrupted in the middle of an answer is not used again.
 #[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) account: String,
+pub struct Session {
+    pub account: String,
     conn: Mutex<Option<Conn>>,
 }
 
 impl Session {
     /// Asked of the server: a connection that ended while nobody used it looks like any other from here.
-    pub(crate) async fn is_open(&self) -> bool {
+    pub async fn is_open(&self) -> bool {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return false };
         let is_open = conn.ping().await.is_ok();
@@ -61,7 +64,16 @@ impl Session {
     }
 
     /// Runs one statement and gives its rows as texts.
-    pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
+        self.ask(sql).await
+    }
+
+    /// A statement in the character set that the server takes this session's to be.
+    pub async fn run_bytes(&self, sql: Vec<u8>) -> Result<(), Failure> {
+        self.ask(sql).await.map(drop)
+    }
+
+    async fn ask(&self, sql: impl AsQuery) -> Result<Vec<Vec<Option<String>>>, Failure> {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
         let answer = conn.query::<Row, _>(sql).await;
@@ -69,26 +81,26 @@ impl Session {
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
     }
 
-    pub(crate) async fn run(&self, sql: &str) -> Result<(), Failure> {
+    pub async fn run(&self, sql: &str) -> Result<(), Failure> {
         self.rows(sql).await.map(drop)
     }
 
     /// A statement that holds a password.
-    pub(crate) async fn run_secretly(&self, sql: &SecretString) -> Result<(), Failure> {
+    pub async fn run_secretly(&self, sql: &SecretString) -> Result<(), Failure> {
         self.run(sql.expose_secret()).await
     }
 
     /// The only value of the only row; empty when null.
-    pub(crate) async fn value(&self, sql: &str) -> Result<String, Failure> {
+    pub async fn value(&self, sql: &str) -> Result<String, Failure> {
         Ok(self.rows(sql).await?.into_iter().flatten().next().flatten().unwrap_or_default())
     }
 
-    pub(crate) async fn is_true(&self, sql: &str) -> Result<bool, Failure> {
+    pub async fn is_true(&self, sql: &str) -> Result<bool, Failure> {
         Ok(self.value(sql).await? == "1")
     }
 
     /// The columns of the first row by their names, in lower case: for SHOW, whose columns differ between versions.
-    pub(crate) async fn named(&self, sql: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, Failure> {
+    pub async fn named(&self, sql: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, Failure> {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
         let answer = conn.query_first::<Row, _>(sql).await;

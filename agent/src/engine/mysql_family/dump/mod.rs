@@ -1,0 +1,4 @@
+//! The logical dump that MySQL and MariaDB share: what is written to the target before the rows and after them. How rows travel
+//! stands beside it.
+
+pub mod schema;
