@@ -97,6 +97,18 @@ pub enum Stage {
     Release,
 }
 
+/// What a producer inside the agent hands out.
+#[derive(Debug)]
+pub enum Poured {
+    Block(Vec<u8>),
+    /// All of it was handed out: without this, nothing of it counts.
+    End,
+    Failed(Failure),
+}
+
+/// What comes out of a pipe; it ends without an error only once all has arrived.
+pub type Blocks = futures::stream::BoxStream<'static, Result<Vec<u8>, Failure>>;
+
 /// The other agent's programs, read by programs here.
 #[tonic::async_trait]
 pub trait Pipes: Debug + Send + Sync {
@@ -110,6 +122,9 @@ pub trait Pipes: Debug + Send + Sync {
         consumer: &Command,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, Failure>;
+
+    /// What the source's agent itself pours for `ask`.
+    async fn pull(&self, from: &Origin, ask: v1::DrawRequest) -> Result<Blocks, Failure>;
 }
 
 /// What bytes are done, for progress lines.
@@ -230,6 +245,11 @@ pub trait Engine: Debug + Send + Sync + 'static {
             sentence,
             "let both hosts of a move serve the same engine, with the same version of flytt",
         ))
+    }
+    /// What this agent itself reads from its server for `ask`: a snapshot's list, one piece of its rows, its end.
+    async fn pour(&self, _: &Migration, _: &v1::DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
+        let sentence = format!("{} has no logical dump", self.name());
+        Err(Failure::refused("NO_PRODUCER", sentence, "let both hosts of a move serve the same engine, with the same version of flytt"))
     }
     /// Ends what an earlier agent left of its producers.
     async fn end_producers(&self) {}

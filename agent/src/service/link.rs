@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flytt_proto::{failure::Failure, v1};
+use flytt_proto::{
+    failure::Failure,
+    v1::{self, draw_request::Producer},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Streamed, migration};
@@ -41,15 +44,23 @@ impl v1::link_server::Link for Link {
         let ask = request.into_inner();
         let migration = migration(&ask.migration)?;
         host.granted(&migration, &caller.host)?;
-        let producer = host.engine()?.producer(&migration, ask.producer()).await?;
+        let engine = host.engine()?.clone();
+        let granted = migration.clone();
         let withdrawn = async move {
-            while host.granted(&migration, &caller.host).is_ok() {
+            while host.granted(&granted, &caller.host).is_ok() {
                 tokio::select! {
                     () = tokio::time::sleep(GRANT_LOOK) => {}
                     () = host.ended.cancelled() => return,
                 }
             }
         };
-        Ok(Response::new(Box::pin(link::pipe::send(producer, ask.max_rate, withdrawn))))
+        Ok(Response::new(match ask.producer() {
+            Producer::Snapshot | Producer::Rows | Producer::SnapshotEnd => {
+                Box::pin(link::pipe::pour(engine.pour(&migration, &ask).await?, ask.max_rate, withdrawn))
+            }
+            program @ (Producer::MariadbBackup | Producer::Unspecified) => {
+                Box::pin(link::pipe::send(engine.producer(&migration, program).await?, ask.max_rate, withdrawn))
+            }
+        }))
     }
 }

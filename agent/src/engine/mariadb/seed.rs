@@ -185,7 +185,7 @@ impl Mariadb {
     pub(super) async fn backup_program(&self, migration: &Migration, producer: Producer) -> Result<Source, Failure> {
         match producer {
             Producer::MariadbBackup => {}
-            Producer::Unspecified => {
+            Producer::Unspecified | Producer::Snapshot | Producer::Rows | Producer::SnapshotEnd => {
                 let sentence = "the target asks for a program that this agent does not know";
                 return Err(Failure::refused("NO_PRODUCER", sentence, "install the same version of flytt-agent on both hosts"));
             }
