@@ -5,6 +5,7 @@
 
 mod apply;
 mod everything;
+mod peculiar;
 mod server;
 mod tunnel;
 mod user;
@@ -14,4 +15,5 @@ mod cutover;
 mod facts;
 mod fence;
 mod hostile;
+mod schema;
 mod seed;

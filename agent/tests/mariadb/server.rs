@@ -85,9 +85,9 @@ impl Server {
         Self { root, port, engine: Arc::new(engine) }
     }
 
-    /// With an application's accounts and table, running.
-    pub(crate) async fn source(base: &Path) -> Self {
-        let server = Self::prepare(base, "source", 1);
+    /// An empty server that runs; whoever runs this test is its administrator.
+    pub(crate) async fn empty(base: &Path, name: &str, number: u16) -> Self {
+        let server = Self::prepare(base, name, number);
         let run = Command::new("/usr/bin/mariadb-install-db")
             .arg("--no-defaults")
             .arg(format!("--datadir={}", server.data().display()))
@@ -98,6 +98,12 @@ impl Server {
             .unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         server.start().await;
+        server
+    }
+
+    /// With an application's accounts and table, running.
+    pub(crate) async fn source(base: &Path) -> Self {
+        let server = Self::empty(base, "source", 1).await;
         let mut root = server.root_session().await;
         for sql in [
             "create database app",

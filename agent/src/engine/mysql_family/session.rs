@@ -4,7 +4,10 @@
 use std::{path::Path, time::Duration};
 
 use flytt_proto::failure::Failure;
-use mysql_async::{Conn, Opts, OptsBuilder, Row, Value, prelude::Queryable as _};
+use mysql_async::{
+    Conn, Opts, OptsBuilder, Row, Value,
+    prelude::{AsQuery, Queryable as _},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
@@ -62,6 +65,15 @@ impl Session {
 
     /// Runs one statement and gives its rows as texts.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
+        self.ask(sql).await
+    }
+
+    /// A statement in the character set that the server takes this session's to be.
+    pub async fn run_bytes(&self, sql: Vec<u8>) -> Result<(), Failure> {
+        self.ask(sql).await.map(drop)
+    }
+
+    async fn ask(&self, sql: impl AsQuery) -> Result<Vec<Vec<Option<String>>>, Failure> {
         let mut place = self.conn.lock().await;
         let Some(mut conn) = place.take() else { return Err(failure::gone("it was interrupted")) };
         match conn.query::<Row, _>(sql).await {

@@ -6,8 +6,23 @@
 
 use serde::{Deserialize, Serialize};
 
+mod after;
+mod before;
+mod differences;
+mod event;
+mod give;
+mod name;
+mod obstacles;
+mod read;
 mod statement;
+mod table;
+mod text;
 
+pub use after::{After, after};
+pub use before::before;
+pub use give::give;
+pub use obstacles::obstacles;
+pub use read::{Ours, read};
 pub use statement::{Context, Statement};
 
 /// All that a server holds besides rows, but for what belongs to the server itself and to the move.
@@ -49,7 +64,7 @@ pub struct Database {
 pub struct Table {
     pub database: String,
     pub name: String,
-    /// `CREATE TABLE` with what the rows need, the names of database and table in it; without `indexes` and `foreign_keys`.
+    /// `CREATE TABLE` with what the rows need, for its database as the current one; without `indexes` and `foreign_keys`.
     pub create: String,
     /// Clauses for `ALTER TABLE … ADD`, after the rows.
     pub indexes: Vec<String>,
@@ -65,6 +80,18 @@ pub struct Table {
     pub rows_estimate: u64,
     /// Rows and indexes, as the server guesses.
     pub bytes_estimate: u64,
+    /// MySQL's; made anew after the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histograms: Vec<Histogram>,
+}
+
+/// What MySQL knows of how a column's values are spread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    pub column: String,
+    pub buckets: String,
+    /// Renewed with the table's other statistics (MySQL 8.4).
+    pub is_automatic: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,9 +131,6 @@ pub struct Object {
     pub name: String,
     pub create: String,
     pub context: Context,
-    /// Of a view, its columns' names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
