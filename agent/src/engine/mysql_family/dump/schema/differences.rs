@@ -31,7 +31,7 @@ impl Schema {
             let (mut indexes, mut foreign_keys) = (table.indexes.clone(), table.foreign_keys.clone());
             indexes.sort();
             foreign_keys.sort();
-            let create = table::without_counter(&table.create);
+            let create = table::without_repetition(&table::without_counter(&table.create));
             let text =
                 format!("{create} {indexes:?} {foreign_keys:?} {:?} {:?} {:?}", table.columns, table.key, table.histograms);
             parts.insert(format!("table {}.{}", table.database, table.name), text);

@@ -1,6 +1,8 @@
 //! `CREATE TABLE`, as the server shows it, taken apart: what the rows need, indexes for later, foreign keys for last. What it does
 //! not understand stays whole.
 
+use std::collections::BTreeMap;
+
 use super::text::{Kind, Token, phrase, tokens};
 
 /// Head, definitions and rest, put together again, are the statement.
@@ -119,6 +121,17 @@ pub(super) fn split(create: &str, known: &Known) -> Option<Split> {
     Some(Split { create, indexes, foreign_keys })
 }
 
+/// Which of these keys the rows are stored by: the primary key, or the first in the table's own order, which is InnoDB's choice
+/// (MySQL manual, "Clustered and Secondary Indexes").
+pub(super) fn row_key(create: &str, keys: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    let parts = take_apart(create)?;
+    if keys.contains_key("PRIMARY") {
+        return Some("PRIMARY".into());
+    }
+    let indexes = parts.definitions.iter().filter(|definition| sort(definition).is_some_and(|(sort, _)| sort == Sort::Index));
+    indexes.filter_map(|index| name_of(index)).find(|name| keys.contains_key(name))
+}
+
 /// The name of an index or of a foreign key.
 pub(super) fn name_of(definition: &str) -> Option<String> {
     tokens(definition)?.iter().find_map(|token| token.name(definition))
@@ -139,6 +152,18 @@ pub(super) fn without_counter(create: &str) -> String {
         Some(format!("{}{}", &create[..counter[0].at.start - 1], &create[counter[2].at.end..]))
     };
     found().unwrap_or_else(|| create.to_owned())
+}
+
+/// MySQL names the character set of a column beside its collation once a statement has named either; the collation says it all.
+pub(super) fn without_repetition(create: &str) -> String {
+    let tokens = tokens(create).unwrap_or_default();
+    let words = ["CHARACTER", "SET", "", "COLLATE"];
+    let repeats = |window: &&[Token]| window.iter().zip(words).all(|(token, word)| word.is_empty() || token.is(create, word));
+    let mut plain = create.to_owned();
+    for window in tokens.windows(4).filter(repeats).collect::<Vec<_>>().into_iter().rev() {
+        plain.replace_range(window[0].at.start..window[3].at.start, "");
+    }
+    plain
 }
 
 /// The columns in which the rows of a system-versioned table begin and end.
@@ -211,6 +236,13 @@ mod tests {
         let without = without_counter(TABLE);
         assert_eq!(without, TABLE.replace(" AUTO_INCREMENT=12", ""));
         assert_eq!(without_counter(&without), without);
+    }
+
+    #[test]
+    fn a_collation_needs_no_character_set() {
+        let shown = "CREATE TABLE `t` (\n  `a` char(3) CHARACTER SET latin1 COLLATE latin1_bin COMMENT 'CHARACTER SET a COLLATE b',\n  \
+                     `b` char(3) CHARACTER SET latin1\n) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+        assert_eq!(without_repetition(shown), shown.replace("CHARACTER SET latin1 COLLATE", "COLLATE"));
     }
 
     #[test]

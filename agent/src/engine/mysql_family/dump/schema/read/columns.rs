@@ -42,8 +42,8 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<BTreeMap<Str
 pub(super) struct Keys {
     /// Of all kinds.
     pub(super) count: usize,
-    /// Name and columns of the one that the rows are in order of.
-    pub(super) rows: Option<(String, Vec<String>)>,
+    /// Those that can put the rows in order, with their columns.
+    pub(super) ordering: BTreeMap<String, Vec<String>>,
 }
 
 /// One index, as far as it has been read.
@@ -54,11 +54,11 @@ struct Index {
     fits: bool,
 }
 
-/// By table. The server lists the primary key first, then the others in the table's own order.
+/// By table. The catalog does not say in which order a table has them.
 pub(super) async fn keys(session: &Session, database: &str) -> Result<BTreeMap<String, Keys>, Failure> {
     let sql = format!(
         "select TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, NON_UNIQUE, INDEX_TYPE, SEQ_IN_INDEX \
-         from information_schema.STATISTICS where {}",
+         from information_schema.STATISTICS where {} order by TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
         within("TABLE_SCHEMA", database)
     );
     let mut indexes: BTreeMap<String, Vec<Index>> = BTreeMap::new();
@@ -81,13 +81,11 @@ pub(super) async fn keys(session: &Session, database: &str) -> Result<BTreeMap<S
         index.fits &= is_whole && is_unique && is_next;
         index.columns.push(column);
     }
-    let choose = |indexes: Vec<Index>| {
-        let count = indexes.len();
-        let (primary, others): (Vec<_>, Vec<_>) =
-            indexes.into_iter().filter(|index| index.fits).partition(|i| i.name == "PRIMARY");
-        Keys { count, rows: primary.into_iter().chain(others).next().map(|index| (index.name, index.columns)) }
+    let keys = |indexes: Vec<Index>| Keys {
+        count: indexes.len(),
+        ordering: indexes.into_iter().filter(|index| index.fits).map(|index| (index.name, index.columns)).collect(),
     };
-    Ok(indexes.into_iter().map(|(table, indexes)| (table, choose(indexes))).collect())
+    Ok(indexes.into_iter().map(|(table, indexes)| (table, keys(indexes))).collect())
 }
 
 /// MySQL's, whose list MariaDB does not have.

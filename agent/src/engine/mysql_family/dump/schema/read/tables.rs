@@ -52,11 +52,12 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<Found, Failu
                 }
                 let mut shown = shown(session, "table", &about).await?;
                 let create = take(&mut shown, "create table", &about)?;
-                let own = keys.remove(&name).unwrap_or_default();
+                let mut own = keys.remove(&name).unwrap_or_default();
+                let key = table::row_key(&create, &own.ordering);
                 let mut table = Table {
                     database: database.to_owned(),
                     columns: columns.remove(&name).unwrap_or_default(),
-                    key: own.rows.as_ref().map(|(_, columns)| columns.clone()),
+                    key: key.as_ref().and_then(|key| own.ordering.remove(key)),
                     versions: table::versions(&create),
                     rows_estimate: text(&mut row, 4).parse().unwrap_or_default(),
                     bytes_estimate: text(&mut row, 5).parse().unwrap_or_default(),
@@ -68,7 +69,6 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<Found, Failu
                     create,
                 };
                 if SPLIT.contains(&table.engine.to_lowercase().as_str()) {
-                    let key = own.rows.map(|(name, _)| name);
                     let known = table::Known { columns: table.columns.len(), indexes: own.count, key };
                     if let Some(split) = table::split(&table.create, &known) {
                         (table.create, table.indexes, table.foreign_keys) = (split.create, split.indexes, split.foreign_keys);

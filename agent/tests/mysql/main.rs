@@ -1,0 +1,12 @@
+//! The MySQL engine against real servers: the changes it proposes are applied by the agent's own hands, without its ledger, so
+//! that what is tested is the engine alone.
+#![allow(clippy::disallowed_methods, reason = "a test starts servers and writes throw-away files")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod server;
+#[path = "../mariadb/user.rs"]
+mod user;
+
+mod peculiar;
+mod schema;
+mod smoke;

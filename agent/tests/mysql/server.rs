@@ -1,0 +1,150 @@
+//! A throw-away server with its option file outside the data directory. It ends with its value.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// Where `packaging/mysql.sh` puts them.
+pub(crate) const MYSQLD: &str = "/opt/flytt-mysql/usr/sbin/mysqld";
+
+pub(crate) struct Server {
+    pub(crate) root: PathBuf,
+    pub(crate) port: u16,
+}
+
+/// The account that the tests' operating-system user is on the server.
+pub(crate) fn user() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+}
+
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    /// Directories and an option file, but no data yet.
+    pub(crate) fn prepare(base: &Path, name: &str, number: u16) -> Self {
+        let root = base.join(name);
+        for part in ["etc", "state", "tmp"] {
+            fs::create_dir_all(root.join(part)).unwrap();
+        }
+        let port = free_port();
+        let at = |part: &str| root.join(part).display().to_string();
+        fs::write(
+            root.join("etc/my.cnf"),
+            format!(
+                "[mysqld]\ndatadir = {}\nsocket = {}\ntmpdir = {}\nport = {port}\nbind-address = 127.0.0.1\nserver_id = {number}\n\
+                 mysqlx = 0\nsecure_file_priv = NULL\ngtid_mode = ON\nenforce_gtid_consistency = ON\nlog_bin = bin\n\
+                 innodb_buffer_pool_size = 16M\ninnodb_redo_log_capacity = 16M\nplugin_load_add = auth_socket.so\n\
+                 general_log = 1\ngeneral_log_file = {}\n",
+                at("data"),
+                at("s"),
+                at("tmp"),
+                at("general.log"),
+            ),
+        )
+        .unwrap();
+        Self { root, port }
+    }
+
+    /// An empty server that runs; whoever runs this test is its administrator.
+    pub(crate) async fn empty(base: &Path, name: &str, number: u16) -> Self {
+        let server = Self::prepare(base, name, number);
+        let run = server.mysqld().arg("--initialize-insecure").output().unwrap();
+        assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stderr), server.log());
+        // No plug-in is loaded before the first real start: that one makes the accounts that the socket vouches for.
+        let first = server.root.join("etc/first.sql");
+        let accounts = format!(
+            "alter user root@localhost identified with auth_socket;\ncreate user '{0}'@localhost identified with auth_socket;\n\
+             grant all on *.* to '{0}'@localhost with grant option;\n\
+             grant proxy on ''@'' to '{0}'@localhost with grant option;\nreset binary logs and gtids;\n",
+            user()
+        );
+        fs::write(&first, accounts).unwrap();
+        server.run(server.mysqld().arg(format!("--init-file={}", first.display()))).await;
+        server
+    }
+
+    fn mysqld(&self) -> Command {
+        let mut command = Command::new(MYSQLD);
+        command.arg(format!("--defaults-file={}", self.root.join("etc/my.cnf").display()));
+        // A name without an ending gets one.
+        command.arg(format!("--log-error={}", self.root.join("log.err").display()));
+        command
+    }
+
+    pub(crate) async fn start(&self) {
+        self.run(&mut self.mysqld()).await;
+    }
+
+    async fn run(&self, server: &mut Command) {
+        let mut child = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while self.by_socket(&user(), None).await.is_err() {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(60), "{ended:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Whoever waits for it lets it leave the list of processes.
+        std::thread::spawn(move || child.wait());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.root.join("log.err")).unwrap_or_default()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.join("s")
+    }
+
+    pub(crate) async fn by_socket(&self, user: &str, password: Option<&str>) -> Result<Conn, mysql_async::Error> {
+        let settings = OptsBuilder::default().socket(Some(self.socket().display().to_string())).user(Some(user)).pass(password);
+        Conn::new(settings).await
+    }
+
+    /// The server whose working directory is this data directory, whoever started it.
+    pub(crate) fn process(&self) -> Option<Pid> {
+        let data = fs::metadata(self.data()).ok()?;
+        procfs::process::all_processes().unwrap().flatten().find_map(|process| {
+            let there = fs::metadata(format!("/proc/{}/cwd", process.pid())).ok()?;
+            let is_ours = (there.dev(), there.ino()) == (data.dev(), data.ino());
+            (is_ours && process.stat().is_ok_and(|stat| stat.comm == "mysqld" && stat.state != 'Z'))
+                .then(|| Pid::from_raw(process.pid()))
+        })
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(process) = self.process() {
+            let _ = kill(process, signal);
+        }
+    }
+}
+
+pub(crate) fn by_tcp(port: u16, user: &str, password: &str) -> OptsBuilder {
+    OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some(user)).pass(Some(password)).prefer_socket(false)
+}
+
+pub(crate) async fn value(conn: &mut Conn, sql: &str) -> String {
+    let row: Option<Row> = conn.query_first(sql).await.unwrap();
+    row.and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok).unwrap_or_default()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
