@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    change::{Backup, Change, Statement, Verb},
+    change::{Backup, Change, Load, Statement, Verb},
     command::Command,
 };
 
@@ -65,8 +65,20 @@ pub struct SeedOrder {
     /// The cluster that may be replaced, by system identifier; empty = only an empty or our own directory.
     pub replace_system: String,
     pub expected_bytes: u64,
+    pub way: Way,
     /// The source's agent, for an engine whose copy comes through a pipe; `None` = unknown here.
     pub origin: Option<Origin>,
+}
+
+/// How the data gets to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The server's files, into an empty data directory.
+    #[default]
+    Physical,
+    /// Schema and rows, into a server that runs.
+    Dump,
 }
 
 /// The source's agent, as this one knows it.
@@ -248,8 +260,7 @@ pub trait Engine: Debug + Send + Sync + 'static {
     }
     /// What this agent itself reads from its server for `ask`: a snapshot's list, one piece of its rows, its end.
     async fn pour(&self, _: &Migration, _: &v1::DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
-        let sentence = format!("{} has no logical dump", self.name());
-        Err(Failure::refused("NO_PRODUCER", sentence, "let both hosts of a move serve the same engine, with the same version of flytt"))
+        Err(no_dump(self.name()))
     }
     /// Ends what an earlier agent left of its producers.
     async fn end_producers(&self) {}
@@ -262,6 +273,14 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure>;
     /// Ends the backup with all its processes and empties its directory; done when none is left.
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure>;
+    /// Copies what of a logical dump is not there yet; interrupted, it is to be called again.
+    async fn load(&self, _: &Load, _: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        Err(no_dump(self.name()))
+    }
+    /// Takes away all that `load` has written.
+    async fn unload(&self, _: &Load) -> Result<(), Failure> {
+        Err(no_dump(self.name()))
+    }
 }
 
 /// What the source's end of a tunnel makes of a connection's first bytes.
@@ -284,6 +303,11 @@ pub trait Screen: Send {
 fn not_for(engine: &dyn Engine, verb: &Verb) -> Failure {
     let sentence = format!("{} has no {}", engine.name(), Change::Server(verb.clone()));
     Failure::refused("OTHER_ENGINE", sentence, "let both hosts of a move serve the same engine")
+}
+
+fn no_dump(engine: &str) -> Failure {
+    let sentence = format!("{engine} has no logical dump");
+    Failure::refused("NO_PRODUCER", sentence, "let both hosts of a move serve the same engine, with the same version of flytt")
 }
 
 /// A position that another engine's server named.

@@ -12,6 +12,7 @@ mod user;
 mod writers;
 
 mod cutover;
+mod dump;
 mod facts;
 mod fence;
 mod hostile;

@@ -85,7 +85,8 @@ impl engine::Pipes for Pipes {
         consumer: &Command,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, Failure> {
-        let ask = DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate, ..DrawRequest::default() };
+        let ask =
+            DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate, ..DrawRequest::default() };
         let frames = LinkClient::new(self.0.clone()).draw(ask).await?.into_inner();
         pipe::receive(frames, consumer, progress).await
     }

@@ -20,6 +20,11 @@ pub(super) fn database(migration: &Migration) -> String {
     migration.identifier()
 }
 
+/// The database of a logical copy's progress, on the target while it runs.
+pub(super) fn copy(migration: &Migration) -> String {
+    format!("{}_copy", migration.identifier())
+}
+
 /// An option file in the agent's directory.
 pub(super) fn drop_in(directory: &Path, migration: &Migration, purpose: &str) -> PathBuf {
     directory.join(format!("flytt-{migration}-{purpose}.cnf"))
@@ -33,7 +38,7 @@ mod tests {
     fn the_longest_name_fits() {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         // 80 characters for an account (MariaDB manual, "Identifier Names").
-        assert!(replication(&migration).len() <= 80 && database(&migration).len() <= 64);
+        assert!(replication(&migration).len() <= 80 && copy(&migration).len() <= 64);
         assert!("_agent".parse::<Migration>().is_err());
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     change::{Backup, Change, DataDir},
     command::{self, Command},
     engine::{
-        Progress, SeedOrder, Source, Stage, Upstream,
+        Progress, SeedOrder, Source, Stage, Upstream, Way,
         directory::{self, Mark},
         mysql_family::process,
     },
@@ -30,6 +30,9 @@ const PREPARE_MEMORY: (u64, u64) = (64 << 20, 2 << 30);
 
 impl Mariadb {
     pub(super) fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+        if order.way == Way::Dump {
+            return Ok(self.seed_by_dump(order));
+        }
         let data = &self.config.data_directory;
         let refuse = |code: &str, sentence: String, remedy: &str| Err(Failure::refused(code, sentence, remedy));
         if let Upstream::Direct { .. } = order.upstream {

@@ -167,7 +167,10 @@ mod tests {
             blocks(pour(receiver, 0, std::future::pending())).try_concat().await
         };
         let long = vec![7; 3 * BLOCK + 5];
-        assert_eq!(pouring(vec![Poured::Block(long.clone()), Poured::Block(vec![8]), Poured::End]).await.unwrap(), [long, vec![8]].concat());
+        assert_eq!(
+            pouring(vec![Poured::Block(long.clone()), Poured::Block(vec![8]), Poured::End]).await.unwrap(),
+            [long, vec![8]].concat()
+        );
         assert!(pouring(vec![Poured::End]).await.unwrap().is_empty());
         assert_eq!(pouring(vec![Poured::Block(vec![1])]).await.unwrap_err().code, "LINK_BROKEN");
         let failed = Failure::refused("SNAPSHOT_GONE", "it is gone", "begin again");
