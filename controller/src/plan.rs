@@ -369,6 +369,7 @@ fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         system: source.system.clone(),
         replace_system: replaced(spec),
         expected_bytes: source.data_bytes,
+        way: v1::seed::Way::Physical.into(),
         gates: Some(gates(spec, known)),
     }))
 }

@@ -22,6 +22,7 @@ impl Intent for v1::Seed {
             system: self.system.clone(),
             replace_system: self.replace_system.clone(),
             expected_bytes: self.expected_bytes,
+            way: way(self.way()),
             origin: at.host.upstream_of(&at.migration).map(|(host, address)| engine::Origin {
                 migration: at.migration.clone(),
                 host,
@@ -43,6 +44,14 @@ impl Intent for v1::Seed {
         let (bytes, copy_ms) = (at.events.copied(), at.events.copied_ms());
         let elapsed_ms = Instant::now().duration_since(began).as_millis().try_into().unwrap_or(u64::MAX);
         Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Seeded(v1::outcome::Seeded { bytes, elapsed_ms, copy_ms })) })
+    }
+}
+
+/// The way that the controller has chosen; an older one knows of none but the first.
+fn way(way: v1::seed::Way) -> engine::Way {
+    match way {
+        v1::seed::Way::Dump => engine::Way::Dump,
+        v1::seed::Way::Physical | v1::seed::Way::Unspecified => engine::Way::Physical,
     }
 }
 

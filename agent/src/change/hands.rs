@@ -56,6 +56,7 @@ impl Hands {
                 self.engine()?.end_backup(backup).await?;
                 self.engine()?.back_up(backup, progress).await?;
             }
+            Change::Load(load) => self.engine()?.load(load, progress).await?,
             Change::Server(verb) => self.engine()?.tell(migration, verb).await?,
             Change::Route(route) => self.router()?.route(route).await?,
             Change::Sysctl(it) => sysctl::apply(&self.kernel, it, &self.fuse)?,
@@ -88,6 +89,7 @@ impl Hands {
             }
             Change::Discard { .. } => {}
             Change::Backup(backup) => self.engine()?.end_backup(backup).await?,
+            Change::Load(load) => self.engine()?.unload(load).await?,
             Change::Server(Verb::Start) => self.engine()?.tell(migration, &Verb::Stop { was_running: false }).await?,
             Change::Server(Verb::Stop { was_running: true }) => self.engine()?.tell(migration, &Verb::Start).await?,
             Change::Server(Verb::Close { events, read_only }) => {

@@ -36,6 +36,8 @@ pub enum Change {
     Discard { path: PathBuf },
     /// A base backup by the engine's own tool, in a process group of its own.
     Backup(Backup),
+    /// Schema and rows of the source, by statements into the server that runs here.
+    Load(Load),
     /// What the server process itself is told.
     Server(Verb),
     /// A router's state for one backend.
@@ -108,6 +110,14 @@ pub struct Backup {
     /// Where a pipe begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// A logical copy. What of it is there is on record beside it, so that a second try goes on where the first one was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    pub origin: Option<Origin>,
+    /// bytes a second; 0 = no limit
+    pub max_rate: u64,
 }
 
 /// What a server is told. Only `Start` and the stops have an undo: each other's opposite where the server ran before.
@@ -213,6 +223,7 @@ impl fmt::Display for Change {
             }
             Change::Discard { path } => write!(f, "remove {} for good", path.display()),
             Change::Backup(backup) => write!(f, "copy the source's cluster into {}", backup.into.display()),
+            Change::Load(_) => f.write_str("copy the source's schema and rows into the server"),
             Change::Server(verb) => match verb {
                 Verb::Start => f.write_str("start the server"),
                 Verb::Stop { .. } => f.write_str("stop the server"),

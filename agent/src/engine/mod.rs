@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    change::{Backup, Change, Import, Statement, Verb},
+    change::{Backup, Change, Import, Load, Statement, Verb},
     command::Command,
 };
 
@@ -67,8 +67,20 @@ pub struct SeedOrder {
     /// The cluster that may be replaced, by system identifier; empty = only an empty or our own directory.
     pub replace_system: String,
     pub expected_bytes: u64,
+    pub way: Way,
     /// The source's agent, for an engine whose copy comes through a pipe; `None` = unknown here.
     pub origin: Option<Origin>,
+}
+
+/// How the data gets to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The server's files, into an empty data directory.
+    #[default]
+    Physical,
+    /// Schema and rows, into a server that runs.
+    Dump,
 }
 
 /// The source's agent, as this one knows it.
@@ -99,6 +111,18 @@ pub enum Stage {
     Release,
 }
 
+/// What a producer inside the agent hands out.
+#[derive(Debug)]
+pub enum Poured {
+    Block(Vec<u8>),
+    /// All of it was handed out: without this, nothing of it counts.
+    End,
+    Failed(Failure),
+}
+
+/// What comes out of a pipe; it ends without an error only once all has arrived.
+pub type Blocks = futures::stream::BoxStream<'static, Result<Vec<u8>, Failure>>;
+
 /// The other agent's programs, read by programs here.
 #[tonic::async_trait]
 pub trait Pipes: Debug + Send + Sync {
@@ -112,6 +136,9 @@ pub trait Pipes: Debug + Send + Sync {
         consumer: &Command,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, Failure>;
+
+    /// What the source's agent itself pours for `ask`.
+    async fn pull(&self, from: &Origin, ask: v1::DrawRequest) -> Result<Blocks, Failure>;
 }
 
 /// What bytes are done, for progress lines.
@@ -274,6 +301,10 @@ pub trait Engine: Debug + Send + Sync + 'static {
             "let both hosts of a move serve the same engine, with the same version of flytt",
         ))
     }
+    /// What this agent itself reads from its server for `ask`: a snapshot's list, one piece of its rows, its end.
+    async fn pour(&self, _: &Migration, _: &v1::DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
+        Err(no_dump(self.name()))
+    }
     /// Ends what an earlier agent left of its producers.
     async fn end_producers(&self) {}
 
@@ -294,6 +325,14 @@ pub trait Engine: Debug + Send + Sync + 'static {
     /// What somebody else has set since is left as it is, and named in the answer.
     async fn set_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
         Err(not_ours(self.name(), &Change::ImportOver(import.clone())))
+    }
+    /// Copies what of a logical dump is not there yet; interrupted, it is to be called again.
+    async fn load(&self, _: &Load, _: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        Err(no_dump(self.name()))
+    }
+    /// Takes away all that `load` has written.
+    async fn unload(&self, _: &Load) -> Result<(), Failure> {
+        Err(no_dump(self.name()))
     }
 }
 
@@ -337,6 +376,11 @@ fn not_ours(engine: &str, change: &Change) -> Failure {
 fn no_way_back(engine: &str) -> Failure {
     let sentence = format!("a source of {engine} cannot follow its target while it serves");
     Failure::refused("NO_WAY_BACK", sentence, "install the same version of flytt and flytt-agent everywhere")
+}
+
+fn no_dump(engine: &str) -> Failure {
+    let sentence = format!("{engine} has no logical dump");
+    Failure::refused("NO_PRODUCER", sentence, "let both hosts of a move serve the same engine, with the same version of flytt")
 }
 
 /// A position that another engine's server named.

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flytt_proto::{failure::Failure, v1};
+use flytt_proto::{
+    failure::Failure,
+    v1::{self, draw_request::Producer},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Streamed, migration};
@@ -46,15 +49,23 @@ impl v1::link_server::Link for Link {
             let sentence = "this host is the target of that move: its programs are drawn by nobody";
             return Err(Failure::refused("NOT_GRANTED", sentence, "start the move from its controller").into());
         }
-        let producer = host.engine()?.producer(&migration, ask.producer()).await?;
+        let engine = host.engine()?.clone();
+        let granted = migration.clone();
         let withdrawn = async move {
-            while host.granted(&migration, &caller.host).is_ok() {
+            while host.granted(&granted, &caller.host).is_ok() {
                 tokio::select! {
                     () = tokio::time::sleep(GRANT_LOOK) => {}
                     () = host.ended.cancelled() => return,
                 }
             }
         };
-        Ok(Response::new(Box::pin(link::pipe::send(producer, ask.max_rate, withdrawn))))
+        Ok(Response::new(match ask.producer() {
+            Producer::Snapshot | Producer::Rows | Producer::SnapshotEnd => {
+                Box::pin(link::pipe::pour(engine.pour(&migration, &ask).await?, ask.max_rate, withdrawn))
+            }
+            program @ (Producer::MariadbBackup | Producer::Unspecified) => {
+                Box::pin(link::pipe::send(engine.producer(&migration, program).await?, ask.max_rate, withdrawn))
+            }
+        }))
     }
 }

@@ -14,6 +14,7 @@ mod writers;
 
 mod back;
 mod cutover;
+mod dump;
 mod facts;
 mod fence;
 mod hostile;

@@ -11,7 +11,7 @@ use std::{
 
 use flytt_agent::{
     change::{Backup, Change, Verb},
-    engine::{Engine as _, Intent, Origin, Progress, SeedOrder, Upstream},
+    engine::{Engine as _, Intent, Origin, Progress, SeedOrder, Upstream, Way},
 };
 use mysql_async::prelude::Queryable as _;
 use tokio::sync::mpsc;
@@ -37,6 +37,7 @@ async fn order(base: &Path, source: &Server) -> SeedOrder {
         system: facts.system,
         replace_system: String::new(),
         expected_bytes: facts.data_bytes,
+        way: Way::Physical,
         origin: Some(Origin { migration: shop(), host: "db-old".parse().unwrap(), address }),
     }
 }

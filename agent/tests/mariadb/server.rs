@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use flytt_agent::{
     change::Verb,
     config,
-    engine::{Engine as _, mariadb::Mariadb},
+    engine::{Engine as _, mariadb::Mariadb, mysql_family::dump::rows::Lending},
 };
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
 use nix::{
@@ -20,6 +21,9 @@ use nix::{
 };
 
 use crate::{apply::shop, tunnel};
+
+/// Small ones, so that there are some.
+const PIECES: Lending = Lending { lease: Duration::from_secs(600), piece: 256 << 10 };
 
 pub(crate) struct Server {
     pub(crate) root: PathBuf,
@@ -67,21 +71,8 @@ impl Server {
     /// One that another process of this test prepared.
     pub(crate) fn attach(base: &Path, name: &str, port: u16) -> Self {
         let root = base.join(name);
-        let settings = config::Mariadb {
-            data_directory: root.join("data"),
-            config_file: root.join("etc/my.cnf"),
-            drop_in: root.join("drop-in"),
-            server: "/usr/sbin/mariadbd".into(),
-            bin: "/usr/bin".into(),
-            socket: root.join("s"),
-            port,
-            tunnel_port: free_port(),
-            start: Vec::new(),
-            stop: Vec::new(),
-            log: Some(root.join("log")),
-            account: user(),
-        };
-        let engine = Mariadb::new(settings, root.join("state"), true).through(tunnel::pipes(base));
+        let settings = Self::settings(&root, port);
+        let engine = Mariadb::new(settings, root.join("state"), true).through(tunnel::pipes(base)).lending(PIECES);
         Self { root, port, engine: Arc::new(engine) }
     }
 
@@ -99,6 +90,30 @@ impl Server {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         server.start().await;
         server
+    }
+
+    /// The same server, seen by an agent that lends its snapshots for so long.
+    pub(crate) fn lending(mut self, base: &Path, lease: Duration) -> Self {
+        let engine = Mariadb::new(Self::settings(&self.root, self.port), self.root.join("state"), true);
+        self.engine = Arc::new(engine.through(tunnel::pipes(base)).lending(Lending { lease, ..PIECES }));
+        self
+    }
+
+    fn settings(root: &Path, port: u16) -> config::Mariadb {
+        config::Mariadb {
+            data_directory: root.join("data"),
+            config_file: root.join("etc/my.cnf"),
+            drop_in: root.join("drop-in"),
+            server: "/usr/sbin/mariadbd".into(),
+            bin: "/usr/bin".into(),
+            socket: root.join("s"),
+            port,
+            tunnel_port: free_port(),
+            start: Vec::new(),
+            stop: Vec::new(),
+            log: Some(root.join("log")),
+            account: user(),
+        }
     }
 
     /// With an application's accounts and table, running.

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use flytt_agent::{
     command::Command,
-    engine::{self, Engine, Origin, mariadb::Mariadb},
+    engine::{self, Blocks, Engine, Origin, mariadb::Mariadb},
     link::{Terms, Tunnel, greeted, pipe, serve},
 };
 use flytt_proto::{
@@ -43,8 +43,16 @@ impl Link for Agent {
 
     async fn draw(&self, request: Request<DrawRequest>) -> Result<Response<Self::DrawStream>, Status> {
         let ask = request.into_inner();
-        let producer = self.0.producer(&ask.migration.parse().unwrap(), ask.producer()).await?;
-        Ok(Response::new(pipe::send(producer, ask.max_rate, std::future::pending())))
+        let migration = ask.migration.parse().unwrap();
+        Ok(Response::new(match ask.producer() {
+            draw_request::Producer::MariadbBackup | draw_request::Producer::Unspecified => {
+                let producer = self.0.producer(&migration, ask.producer()).await?;
+                pipe::send(producer, ask.max_rate, std::future::pending())
+            }
+            draw_request::Producer::Snapshot | draw_request::Producer::Rows | draw_request::Producer::SnapshotEnd => {
+                pipe::pour(self.0.pour(&migration, &ask).await?, ask.max_rate, std::future::pending())
+            }
+        }))
     }
 }
 
@@ -92,9 +100,14 @@ impl engine::Pipes for Pipes {
         consumer: &Command,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, Failure> {
-        let ask = DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate };
+        let ask =
+            DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate, ..DrawRequest::default() };
         let frames = LinkClient::new(self.0.clone()).draw(ask).await?.into_inner();
         pipe::receive(frames, consumer, progress).await
+    }
+
+    async fn pull(&self, _: &Origin, ask: DrawRequest) -> Result<Blocks, Failure> {
+        Ok(pipe::blocks(LinkClient::new(self.0.clone()).draw(ask).await?.into_inner()))
     }
 }
 

@@ -33,6 +33,7 @@ async fn order(base: &Path, source: &Server) -> SeedOrder {
     let facts = source.engine.facts().await.unwrap();
     let address = base.join("agent").display().to_string();
     SeedOrder {
+        way: flytt_agent::engine::Way::Physical,
         upstream: tunnelled(base),
         max_rate: 0,
         fast_checkpoint: true,

@@ -23,6 +23,7 @@ pub(crate) async fn order(source: &Server) -> SeedOrder {
         system: source.engine.facts().await.unwrap().system,
         replace_system: String::new(),
         expected_bytes: 0,
+        way: flytt_agent::engine::Way::Physical,
         origin: None,
     }
 }

@@ -177,6 +177,7 @@ fn what_nobody_named_is_not_replaced() {
             system: "1".into(),
             replace_system: system,
             expected_bytes: 0,
+            way: flytt_agent::engine::Way::Physical,
             origin: None,
         };
         let changes = source.engine.recipe(&shop(), &Intent::Seed(named.clone())).await.unwrap();

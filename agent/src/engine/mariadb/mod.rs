@@ -10,11 +10,15 @@ use flytt_proto::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Inlet, Intent, Pipes, Progress, Replication, Screen, Serving, Source,
-    mysql_family::{entrance, screen, session::Session},
+    Admission, Engine, Facts, Inlet, Intent, Pipes, Poured, Progress, Replication, Screen, Serving, Source,
+    mysql_family::{
+        dump::rows::{Lending, Snapshots},
+        entrance, screen,
+        session::Session,
+    },
 };
 use crate::{
-    change::{Backup, Change, Import, Verb},
+    change::{Backup, Change, Import, Load, Verb},
     config, secret,
 };
 
@@ -24,6 +28,7 @@ mod beat;
 mod begin;
 mod closed;
 mod drop_in;
+mod dump;
 mod events;
 mod facts;
 mod findings;
@@ -50,11 +55,27 @@ pub struct Mariadb {
     pipes: Option<Arc<dyn Pipes>>,
     /// What was last heard from the source, and since when it is the same.
     heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
+    /// What targets copy rows from.
+    snapshots: Snapshots,
 }
 
 impl Mariadb {
     pub fn new(config: config::Mariadb, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default(), pipes: None }
+        Self {
+            config,
+            state: state.into(),
+            may_replace,
+            warm: Mutex::default(),
+            pipes: None,
+            heard: std::sync::Mutex::default(),
+            snapshots: Snapshots::default(),
+        }
+    }
+
+    /// With snapshots that are lent so.
+    #[must_use]
+    pub fn lending(self, lending: Lending) -> Self {
+        Self { snapshots: Snapshots::lent(lending), ..self }
     }
 
     /// What could be set on this server while an import runs. Looks only.
@@ -206,8 +227,20 @@ impl Engine for Mariadb {
         self.backup_program(migration, producer).await
     }
 
+    async fn pour(&self, migration: &Migration, ask: &v1::DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
+        Ok(self.rows_of(migration, ask))
+    }
+
     async fn end_producers(&self) {
         self.end_backup_programs().await;
+    }
+
+    async fn load(&self, load: &Load, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        self.load_rows(load, progress).await
+    }
+
+    async fn unload(&self, load: &Load) -> Result<(), Failure> {
+        self.unload_rows(load).await
     }
 
     async fn back_up(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {

@@ -40,6 +40,11 @@ pub(super) fn trial(migration: &Migration) -> String {
     format!("{}$trial", migration.identifier())
 }
 
+/// The database of a logical copy's progress, on the target while it runs.
+pub(super) fn copy(migration: &Migration) -> String {
+    format!("{}_copy", migration.identifier())
+}
+
 /// An option file in the agent's directory.
 pub(super) fn drop_in(directory: &Path, migration: &Migration, purpose: &str) -> PathBuf {
     directory.join(format!("flytt-{migration}-{purpose}.cnf"))
@@ -53,7 +58,7 @@ mod tests {
     fn the_longest_name_fits() {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         // 64 characters for a connection and a database, 80 for an account (MariaDB manual, "Identifier Names").
-        assert!(replication(&migration).len() <= 80 && trial(&migration).len() <= 64);
+        assert!(replication(&migration).len() <= 80 && trial(&migration).len() <= 64 && copy(&migration).len() <= 64);
         assert!(back(&migration).len() <= 64 && database(&migration).len() <= 64);
         assert!("_agent".parse::<Migration>().is_err());
     }

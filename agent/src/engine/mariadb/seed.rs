@@ -15,7 +15,7 @@ use crate::{
     change::{Backup, Change},
     command::{self, Command},
     engine::{
-        Progress, SeedOrder, Source, Stage, Upstream,
+        Progress, SeedOrder, Source, Stage, Upstream, Way,
         directory::{self, Mark},
         mysql_family::{place::Place, process},
     },
@@ -30,6 +30,9 @@ const PREPARE_MEMORY: (u64, u64) = (64 << 20, 2 << 30);
 
 impl Mariadb {
     pub(super) fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+        if order.way == Way::Dump {
+            return Ok(self.seed_by_dump(order));
+        }
         if let Upstream::Direct { .. } = order.upstream {
             return Err(super::recipe::no_direct());
         }
@@ -152,7 +155,7 @@ impl Mariadb {
     pub(super) async fn backup_program(&self, migration: &Migration, producer: Producer) -> Result<Source, Failure> {
         match producer {
             Producer::MariadbBackup => {}
-            Producer::Unspecified => {
+            Producer::Unspecified | Producer::Snapshot | Producer::Rows | Producer::SnapshotEnd => {
                 let sentence = "the target asks for a program that this agent does not know";
                 return Err(Failure::refused("NO_PRODUCER", sentence, "install the same version of flytt-agent on both hosts"));
             }

@@ -34,7 +34,9 @@ impl Login<'_> {
             .socket(Some(self.socket.to_string_lossy()))
             .user(Some(self.account))
             .setup(self.setup.to_vec())
-            .stmt_cache_size(0);
+            .stmt_cache_size(0)
+            // A row may be as long as the server lets it be.
+            .max_allowed_packet(Some(1 << 30));
         if let Some(password) = self.password {
             settings = password.log_in_by_mysql(settings);
         }
@@ -54,6 +56,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// The bare connection, for what is not texts.
+    pub(super) fn into_conn(self) -> Result<Conn, Failure> {
+        self.conn.into_inner().ok_or_else(|| failure::gone("it was interrupted"))
+    }
+
     /// Asked of the server: a connection that ended while nobody used it looks like any other from here.
     pub async fn is_open(&self) -> bool {
         let mut place = self.conn.lock().await;

@@ -4,6 +4,7 @@
 //! The target asks for one of the producers that the source's engine knows; it names no command. That it may ask at all is the
 //! service's to say, by the same grant as for a tunnel.
 
+mod blocks;
 mod frame;
 mod pace;
 mod receive;
@@ -20,12 +21,13 @@ use flytt_proto::{
 };
 use tokio::time::timeout;
 
+pub use blocks::{blocks, pour};
 pub use receive::receive;
 pub use send::send;
 
 use crate::{
     command::Command,
-    engine::{self, Origin},
+    engine::{self, Blocks, Origin},
     peers::{Peers, silent},
 };
 
@@ -54,8 +56,16 @@ impl engine::Pipes for Pipes {
     ) -> Result<u64, Failure> {
         let channel = self.0.channel(&(from.host.clone(), from.address.clone())).await?;
         let mut client = LinkClient::new(channel).max_decoding_message_size(4 << 20);
-        let ask = DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate };
+        let ask =
+            DrawRequest { migration: from.migration.to_string(), producer: producer.into(), max_rate, ..DrawRequest::default() };
         let frames = timeout(PATIENCE, client.draw(ask)).await.map_err(|_| silent(&from.host))??.into_inner();
         receive(frames, consumer, progress).await
+    }
+
+    async fn pull(&self, from: &Origin, ask: DrawRequest) -> Result<Blocks, Failure> {
+        let channel = self.0.channel(&(from.host.clone(), from.address.clone())).await?;
+        let mut client = LinkClient::new(channel).max_decoding_message_size(4 << 20);
+        let frames = timeout(PATIENCE, client.draw(ask)).await.map_err(|_| silent(&from.host))??.into_inner();
+        Ok(blocks(frames))
     }
 }

@@ -1,0 +1,199 @@
+//! The logical dump on MariaDB: how its sessions come to see one position, and how replication is told to begin there.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use flytt_proto::{failure::Failure, name::Migration, v1::DrawRequest};
+use futures::future::try_join_all;
+use tokio::sync::mpsc;
+
+use super::{Mariadb, names, position};
+use crate::{
+    change::{self, Change, Verb},
+    engine::{
+        Poured, Progress, SeedOrder,
+        mysql_family::{
+            dump::{
+                rows::{Load, Server},
+                schema::{AccountName, Ours},
+            },
+            process,
+            quote::literal,
+            session::Session,
+        },
+    },
+};
+
+/// For the server's own locks: a statement of an application waits no longer for ours than this, and a little.
+const LOCK_WAIT: &str = "set session lock_wait_timeout = 2";
+/// For all of it, from the last lock on; the locks go when it is over, however it ends.
+const HOLD_LIMIT: Duration = Duration::from_secs(2);
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+/// A reader rests between two pieces, and is not to be ended for that.
+const READER: &str = "set session max_statement_time = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0";
+
+#[tonic::async_trait]
+impl Server for Mariadb {
+    async fn open(&self) -> Result<Session, Failure> {
+        let session = self.unlogged().await?;
+        session.run(READER).await?;
+        Ok(session)
+    }
+
+    fn ours(&self, migration: &Migration) -> Ours {
+        let at = |user: String, host: &str| AccountName { user, host: host.into() };
+        let replication = names::replication(migration);
+        Ours {
+            // The marker's database is copied: rows of it may come by replication.
+            databases: vec![names::copy(migration)],
+            accounts: vec![
+                at(names::AGENT.into(), "localhost"),
+                at(names::PROBE.into(), "localhost"),
+                at(replication.clone(), "localhost"),
+                at(replication, "%"),
+            ],
+        }
+    }
+
+    async fn freeze(&self, sessions: &[Session]) -> Result<String, Failure> {
+        // A server at rest needs no lock.
+        if let Some(at) = same(begin(sessions).await?) {
+            return gtid(&sessions[0], &at).await;
+        }
+        let mut last = None;
+        for _ in 0..TRIES {
+            match self.locked(sessions).await {
+                Ok(at) => return gtid(&sessions[0], &at).await,
+                Err(failure) => last = Some(failure),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(last.unwrap_or_else(busy))
+    }
+
+    async fn begin_after(&self, session: &Session, position: &str) -> Result<(), Failure> {
+        let begin = position::gtids(position)?;
+        // What this server wrote in domains of its own stands in its binary log, and the server wants it named here (error 1948).
+        let own = position::gtids(&session.value("select @@global.gtid_binlog_pos").await?)?;
+        let own = own.iter().filter(|own| !begin.iter().any(|gtid| gtid.domain == own.domain)).map(|own| format!(",{own}"));
+        let position = own.fold(begin.to_string(), |all, own| all + &own);
+        session.run(&format!("set global gtid_slave_pos = {}", literal(&position))).await
+    }
+}
+
+impl Mariadb {
+    /// While the stages of a backup keep commits away, all begin at once (MariaDB manual, "BACKUP STAGE").
+    async fn locked(&self, sessions: &[Session]) -> Result<At, Failure> {
+        let lock = self.unlogged().await?;
+        lock.run(LOCK_WAIT).await?;
+        for stage in ["start", "flush", "block_ddl"] {
+            lock.run(&format!("backup stage {stage}")).await?;
+        }
+        let hold = async {
+            lock.run("backup stage block_commit").await?;
+            begin(sessions).await
+        };
+        let held = tokio::time::timeout(HOLD_LIMIT, hold).await;
+        let begun = match held {
+            Ok(begun) => {
+                lock.run("backup stage end").await?;
+                begun?
+            }
+            // In the middle of an answer, the session takes no statement; its end takes the locks along.
+            Err(_) => return Err(busy()),
+        };
+        same(begun).ok_or_else(busy)
+    }
+
+    /// For what outlives a call.
+    pub(super) fn shared(&self) -> Arc<dyn Server> {
+        Arc::new(Self::new(self.config.clone(), self.state.clone(), self.may_replace))
+    }
+
+    pub(super) fn rows_of(&self, migration: &Migration, ask: &DrawRequest) -> mpsc::Receiver<Poured> {
+        self.snapshots.pour(self.shared(), migration, ask)
+    }
+
+    /// Into the server that runs here; one that does not is started, and stopped again when that is taken back.
+    pub(super) fn seed_by_dump(&self, order: &SeedOrder) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if process::server(&self.config.data_directory).is_none() {
+            changes.push(Change::Server(Verb::Start));
+        }
+        changes.push(Change::Load(change::Load { origin: order.origin.clone(), max_rate: order.max_rate }));
+        changes
+    }
+
+    pub(super) async fn load_rows(&self, load: &change::Load, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        // A listener that is slow or gone does not hold up the copy.
+        self.loading(load)?.run(&|at| _ = progress.try_send(at)).await
+    }
+
+    pub(super) async fn unload_rows(&self, load: &change::Load) -> Result<(), Failure> {
+        self.loading(load)?.take_back().await
+    }
+
+    fn loading(&self, load: &change::Load) -> Result<Load, Failure> {
+        let (Some(pipes), Some(origin)) = (&self.pipes, &load.origin) else {
+            let sentence = "this host does not know the source's agent".to_owned();
+            return Err(Failure::refused("NO_ORIGIN", sentence, "run `flytt resume` with the same version of flytt everywhere"));
+        };
+        let at = |user: &str| AccountName { user: user.into(), host: "localhost".into() };
+        Ok(Load {
+            server: self.shared(),
+            pipes: pipes.clone(),
+            origin: origin.clone(),
+            record: self.dump_record(&origin.migration),
+            database: names::copy(&origin.migration),
+            keep: vec![at(names::AGENT), at(names::PROBE), at(&self.config.account)],
+            max_rate: load.max_rate,
+        })
+    }
+
+    pub(super) fn dump_record(&self, migration: &Migration) -> PathBuf {
+        self.state.join("seed").join(format!("{}.dump", names::database(migration)))
+    }
+}
+
+/// File and offset in the binary log, as the session's snapshot sees it.
+type At = (String, String);
+
+async fn begin(sessions: &[Session]) -> Result<Vec<At>, Failure> {
+    try_join_all(sessions.iter().map(|session| async move {
+        session.run("start transaction with consistent snapshot").await?;
+        let rows = session.rows("show status like 'binlog_snapshot_%'").await?;
+        let named = |name: &str| {
+            let is = |row: &&Vec<Option<String>>| row[0].as_deref().is_some_and(|found| found.eq_ignore_ascii_case(name));
+            rows.iter().find(is).and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default()
+        };
+        Ok((named("binlog_snapshot_file"), named("binlog_snapshot_position")))
+    }))
+    .await
+}
+
+fn same(all: Vec<At>) -> Option<At> {
+    let mut all = all.into_iter();
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
+}
+
+async fn gtid(session: &Session, (file, offset): &At) -> Result<String, Failure> {
+    let none = || {
+        Failure::refused(
+            "NO_START_POSITION",
+            "the snapshot does not say up to which transaction of the source it goes",
+            "let the source write its binary log with GTIDs and commit one transaction, then start the copy again",
+        )
+    };
+    let offset: u64 = offset.parse().map_err(|_| none())?;
+    let found = session.value(&format!("select binlog_gtid_pos({}, {offset})", literal(file))).await?;
+    if position::gtids(&found)?.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+fn busy() -> Failure {
+    Failure::refused(
+        "SNAPSHOT_BUSY",
+        "the source's sessions could not be brought to one position within 2 s",
+        "see what runs so long on the source (SHOW PROCESSLIST), then start the copy again",
+    )
+}

@@ -1,0 +1,235 @@
+//! The target's copy from beginning to end, and on from wherever an earlier one was left: schema, rows, indexes, foreign keys, the
+//! rest, the position. How one piece is loaded is `pull`'s.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use flytt_proto::{
+    failure::Failure,
+    v1::{DrawRequest, draw_request::Producer},
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{
+    Ended, Manifest, Server, changed,
+    progress::{self, Record, Stage},
+    pull,
+};
+use crate::engine::{
+    Origin, Pipes, Progress,
+    mysql_family::{
+        dump::schema::{self, AccountName, Statement, Vendor, give},
+        quote::{self, identifier, literal},
+    },
+};
+
+/// A piece whose link breaks is pulled again for so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(500);
+/// What may pass by itself.
+const PASSING: [&str; 4] = ["PIPE_BROKEN", "LINK_BROKEN", "UNREACHABLE", "IN_USE"];
+
+/// One copy into one server.
+#[derive(Debug)]
+pub struct Load {
+    pub server: Arc<dyn Server>,
+    pub pipes: Arc<dyn Pipes>,
+    pub origin: Origin,
+    /// The agent's record of it.
+    pub record: PathBuf,
+    /// Of the copy alone, on the target: what is there of it.
+    pub database: String,
+    /// The agent's accounts, which are not replaced by the source's.
+    pub keep: Vec<AccountName>,
+    /// Bytes a second; 0 = no limit.
+    pub max_rate: u64,
+}
+
+impl Load {
+    /// Copies what is not there yet. Dropped, it leaves what the next one goes on from.
+    pub async fn run(&self, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
+        let mut record = self.take_up().await?;
+        if record.stage == Stage::Rows {
+            self.rows(&record.manifest, tell).await?;
+            if !self.end(&record.manifest.snapshot).await?.unchanged {
+                self.clear().await?;
+                return Err(changed());
+            }
+            record.stage = Stage::Rest;
+            record.write(&self.record)?;
+        }
+        if record.stage == Stage::Rest {
+            self.rest(&record.manifest).await?;
+            let session = self.server.open().await?;
+            self.server.begin_after(&session, &record.manifest.position).await?;
+            record.stage = Stage::Done;
+            record.write(&self.record)?;
+        }
+        let drop = format!("drop database if exists {}", identifier(&self.database));
+        self.server.open().await?.run(&drop).await
+    }
+
+    /// Takes away all that it has written, and ends the source's snapshot if that can be reached.
+    pub async fn take_back(&self) -> Result<(), Failure> {
+        if let Some(record) = Record::read(&self.record)? {
+            if record.stage == Stage::Rows
+                && let Err(failure) = self.end(&record.manifest.snapshot).await
+            {
+                tracing::info!(code = failure.code, "the source's snapshot is left to its lease: {failure}");
+            }
+            self.clear().await?;
+        }
+        Ok(())
+    }
+
+    /// The copy that was begun, as long as its snapshot stands; else a new one.
+    async fn take_up(&self) -> Result<Record, Failure> {
+        match Record::read(&self.record)? {
+            Some(record) if record.stage > Stage::Rows => return Ok(record),
+            Some(record) => match self.manifest(&record.manifest.snapshot).await {
+                Ok(_) => return Ok(record),
+                Err(failure) if failure.code == "SNAPSHOT_GONE" => {
+                    tracing::warn!("the copy begins anew: {failure}");
+                    self.clear().await?;
+                }
+                Err(failure) => return Err(failure),
+            },
+            None => {}
+        }
+        let manifest = self.manifest("").await?;
+        let session = self.server.open().await?;
+        let have = schema::read(&session, &self.server.ours(&self.origin.migration)).await?;
+        let taken = manifest.schema.databases.iter().find(|new| have.databases.iter().any(|old| old.name == new.name));
+        if let Some(database) = taken {
+            let sentence = format!("the target has a database {} already", database.name);
+            return Err(Failure::refused("DATABASE_EXISTS", sentence, "drop or rename it on the target"));
+        }
+        schema::obstacles(&session, &manifest.schema, &self.keep).await?;
+        let accounts = have.accounts.iter().map(|account| account.name.clone()).collect();
+        let record = Record { manifest, accounts, stage: Stage::Rows };
+        record.write(&self.record)?;
+        Ok(record)
+    }
+
+    async fn rows(&self, manifest: &Manifest, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
+        let session = self.server.open().await?;
+        let have = schema::read(&session, &self.server.ours(&self.origin.migration)).await?;
+        give(&session, manifest.schema.vendor, &schema::before(&manifest.schema, &have)).await?;
+        let session = self.server.open().await?;
+        progress::prepare(&session, &self.database).await?;
+        let there = progress::loaded(&session, &self.database, &manifest.snapshot).await?;
+
+        let expected: u64 = manifest.pieces.iter().map(|piece| piece.bytes).sum();
+        let done = AtomicU64::new(there.values().sum());
+        let add = |bytes: u64| {
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            tell(Progress { done, total: expected.max(done) });
+        };
+        let add = &add;
+        add(0);
+        let missing: Vec<usize> = (0..manifest.pieces.len()).filter(|piece| !there.contains_key(piece)).collect();
+        let wide = (manifest.sessions as usize).max(1);
+        let rate = self.max_rate.div_ceil(wide as u64);
+        let pulls = missing.into_iter().map(|piece| async move { self.piece(manifest, piece, rate, add).await });
+        stream::iter(pulls).buffer_unordered(wide).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    async fn piece(
+        &self,
+        manifest: &Manifest,
+        piece: usize,
+        max_rate: u64,
+        add: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            match pull::piece(self, manifest, piece, max_rate).await {
+                Ok(bytes) => {
+                    add(bytes);
+                    return Ok(());
+                }
+                Err(failure) if PASSING.contains(&failure.code.as_str()) && begun.elapsed() < PATIENCE => {
+                    tracing::warn!(code = failure.code, piece, "pulled again: {failure}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// What acts on rows comes once they are there.
+    async fn rest(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let vendor = manifest.schema.vendor;
+        let session = self.server.open().await?;
+        let have = schema::read(&session, &self.server.ours(&self.origin.migration)).await?;
+        let after = schema::after(&manifest.schema, &have, &self.keep);
+        let tables: Vec<_> = after.indexes.iter().map(|(_, statements)| self.give(vendor, statements)).collect();
+        stream::iter(tables).buffer_unordered((manifest.sessions as usize).max(1)).try_collect::<Vec<()>>().await?;
+        for statements in [&after.foreign_keys, &after.objects] {
+            self.give(vendor, statements).await?;
+        }
+        Ok(())
+    }
+
+    async fn give(&self, vendor: Vendor, statements: &[Statement]) -> Result<(), Failure> {
+        give(&self.server.open().await?, vendor, statements).await
+    }
+
+    async fn clear(&self) -> Result<(), Failure> {
+        let Some(record) = Record::read(&self.record)? else { return Ok(()) };
+        let session = self.server.open().await?;
+        session.run("set session foreign_key_checks = 0").await?;
+        let databases =
+            record.manifest.schema.databases.iter().map(|database| database.name.as_str()).chain([self.database.as_str()]);
+        for database in databases {
+            session.run(&format!("drop database if exists {}", identifier(database))).await?;
+        }
+        if record.stage > Stage::Rows {
+            let ours = record.manifest.schema.accounts.iter().filter(|account| {
+                !record.accounts.contains(&account.name) && !self.keep.contains(&account.name) && !account.create.sql.is_empty()
+            });
+            for account in ours {
+                let kind = if account.is_role { "role" } else { "user" };
+                session
+                    .run(&format!(
+                        "drop {kind} if exists {}",
+                        if account.is_role {
+                            literal(&account.name.user)
+                        } else {
+                            quote::account(&account.name.user, &account.name.host)
+                        }
+                    ))
+                    .await?;
+            }
+        }
+        Record::remove(&self.record)
+    }
+
+    pub(super) fn ask(&self, producer: Producer, snapshot: &str) -> DrawRequest {
+        let (migration, snapshot) = (self.origin.migration.to_string(), snapshot.to_owned());
+        DrawRequest { migration, producer: producer.into(), snapshot, ..DrawRequest::default() }
+    }
+
+    async fn manifest(&self, snapshot: &str) -> Result<Manifest, Failure> {
+        self.answer(self.ask(Producer::Snapshot, snapshot)).await
+    }
+
+    async fn end(&self, snapshot: &str) -> Result<Ended, Failure> {
+        self.answer(self.ask(Producer::SnapshotEnd, snapshot)).await
+    }
+
+    async fn answer<T: serde::de::DeserializeOwned>(&self, ask: DrawRequest) -> Result<T, Failure> {
+        let json = self.pipes.pull(&self.origin, ask).await?.try_concat().await?;
+        serde_json::from_slice(&json).map_err(|error| {
+            let sentence = format!("the source's answer cannot be read: {error}");
+            Failure::refused("UNREADABLE", sentence, "install the same version of flytt-agent on both hosts")
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! One piece of a table, read in a snapshot's session and poured out as it comes. The session is whole again afterwards, also when
+//! nobody wants the rest.
+
+use flytt_proto::failure::Failure;
+use mysql_async::{Conn, Row, prelude::Queryable as _};
+use tokio::sync::mpsc;
+
+use super::{
+    super::schema::{Schema, Table},
+    changed,
+    fields::fields,
+    piece::{Piece, name},
+    text,
+};
+use crate::engine::{Poured, mysql_family::failure};
+
+const BLOCK: usize = 1 << 20;
+
+/// The table is not there any more, or is not the one that the snapshot sees (`ER_TABLE_DEF_CHANGED`), or a column is not.
+const CHANGED: [u16; 4] = [1049, 1054, 1146, 1412];
+
+/// How a read ended.
+pub(super) enum End {
+    Whole,
+    /// The reader is gone, in the middle of the server's answer: `interrupt` and `settle` are due.
+    Unwanted,
+    Failed(Failure),
+}
+
+pub(super) fn statement(schema: &Schema, piece: &Piece) -> Option<String> {
+    let table: &Table = schema.tables.get(piece.table)?;
+    let history = if table.versions.is_some() { " for system_time all" } else { "" };
+    let select = fields(table, schema.vendor).select;
+    Some(format!("select sql_no_cache {select} from {}{history}{}", name(table), piece.condition(table)))
+}
+
+/// Reads until the end or until nobody listens; in that case the rest is read and thrown away once `interrupt` has told the server.
+/// An `Err` means that the session is lost.
+pub(super) async fn read(
+    conn: &mut Conn,
+    sql: &str,
+    out: &mpsc::Sender<Poured>,
+    interrupt: impl AsyncFnOnce(u32),
+) -> Result<End, Failure> {
+    // What a SELECT locks of a table's definition is let go with the savepoint: a DDL on the source waits for one piece at most.
+    run(conn, "savepoint flytt_piece").await?;
+    let id = conn.id();
+    let mut interrupt = Some(interrupt);
+    let end = match conn.query_iter(sql).await {
+        Err(error) => refused(error)?,
+        Ok(mut answer) => {
+            let mut block = Vec::with_capacity(BLOCK + BLOCK / 4);
+            let mut end = End::Whole;
+            loop {
+                match answer.next().await {
+                    Ok(Some(row)) if interrupt.is_some() => {
+                        text::row(&mut block, Row::unwrap(row));
+                        if block.len() >= BLOCK {
+                            let full = std::mem::replace(&mut block, Vec::with_capacity(BLOCK + BLOCK / 4));
+                            if out.send(Poured::Block(full)).await.is_err()
+                                && let Some(interrupt) = interrupt.take()
+                            {
+                                end = End::Unwanted;
+                                interrupt(id).await;
+                            }
+                        }
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        let failed = refused(error)?;
+                        if interrupt.is_some() {
+                            end = failed;
+                        }
+                        break;
+                    }
+                }
+            }
+            if matches!(end, End::Whole) && !block.is_empty() && out.send(Poured::Block(block)).await.is_err() {
+                end = End::Unwanted;
+            }
+            end
+        }
+    };
+    // An interruption that came too late for the SELECT meets this one.
+    if run(conn, "rollback to savepoint flytt_piece").await.is_err() {
+        run(conn, "rollback to savepoint flytt_piece").await?;
+    }
+    Ok(end)
+}
+
+async fn run(conn: &mut Conn, sql: &str) -> Result<(), Failure> {
+    conn.query_drop(sql).await.map_err(|error| failure::statement(&error))
+}
+
+/// The server's refusal, after which the session goes on; `Err` where it does not.
+fn refused(error: mysql_async::Error) -> Result<End, Failure> {
+    match &error {
+        mysql_async::Error::Server(server) if CHANGED.contains(&server.code) => Ok(End::Failed(changed())),
+        // Interrupted: by us, or by somebody who then knows why.
+        mysql_async::Error::Server(server) if server.code == 1317 => Ok(End::Failed(failure::statement(&error))),
+        mysql_async::Error::Server(_) => match failure::statement(&error) {
+            gone if gone.code == "SERVER_GONE" => Err(gone),
+            other => Ok(End::Failed(other)),
+        },
+        mysql_async::Error::Driver(_) | mysql_async::Error::Io(_) | mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => {
+            Err(failure::statement(&error))
+        }
+    }
+}
