@@ -93,7 +93,7 @@ fn create(object: &Object, sql: &str) -> Statement {
 
 fn gives_role(grant: &str) -> bool {
     tokens(grant).is_some_and(|tokens| {
-        tokens.first().is_some_and(|first| first.is(grant, "GRANT")) && tokens.get(1).is_some_and(|role| role.kind == Kind::Name)
+        tokens.first().is_some_and(|first| first.is(grant, "grant")) && tokens.get(1).is_some_and(|role| role.kind == Kind::Name)
     })
 }
 

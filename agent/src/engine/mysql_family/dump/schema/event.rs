@@ -5,16 +5,16 @@ use super::{Vendor, text};
 /// The same event, asleep if it was awake. `None`: its state is not where it is expected.
 pub(super) fn asleep(create: &str, vendor: Vendor) -> Option<String> {
     let tokens = text::head(create);
-    let on_completion = text::phrase(create, &tokens, &["ON", "COMPLETION"])?;
+    let on_completion = text::phrase(create, &tokens, &["on", "completion"])?;
     let mut after = tokens.iter().skip_while(|token| token.at.start < on_completion.end).peekable();
-    after.next_if(|token| token.is(create, "NOT"));
-    after.next_if(|token| token.is(create, "PRESERVE"))?;
+    after.next_if(|token| token.is(create, "not"));
+    after.next_if(|token| token.is(create, "preserve"))?;
     let state = after.next()?;
-    if state.is(create, "ENABLE") {
+    if state.is(create, "enable") {
         let asleep = if vendor == Vendor::Mariadb { "DISABLE ON SLAVE" } else { "DISABLE ON REPLICA" };
         return Some(format!("{}{asleep}{}", &create[..state.at.start], &create[state.at.end..]));
     }
-    state.is(create, "DISABLE").then(|| create.to_owned())
+    state.is(create, "disable").then(|| create.to_owned())
 }
 
 #[cfg(test)]

@@ -50,6 +50,6 @@ pub async fn obstacles(session: &Session, wanted: &Schema, keep: &[AccountName])
 fn is_trusted(function: &Object) -> bool {
     let (sql, tokens) = (&function.create, text::head(&function.create));
     let phrase = |words: &[&str]| text::phrase(sql, &tokens, words).is_some();
-    let is_deterministic = phrase(&["DETERMINISTIC"]) && !phrase(&["NOT", "DETERMINISTIC"]);
-    is_deterministic || phrase(&["NO", "SQL"]) || phrase(&["READS", "SQL", "DATA"])
+    let is_deterministic = phrase(&["deterministic"]) && !phrase(&["not", "deterministic"]);
+    is_deterministic || phrase(&["no", "sql"]) || phrase(&["reads", "sql", "data"])
 }

@@ -59,24 +59,24 @@ fn sort(definition: &str) -> Option<(Sort, Vec<Token>)> {
     let starts = |words: &[&str]| tokens.len() > words.len() && words.iter().zip(&tokens).all(|(word, t)| t.is(definition, word));
     let sort = if tokens.first()?.kind == Kind::Name {
         Sort::Column
-    } else if starts(&["CONSTRAINT"]) {
+    } else if starts(&["constraint"]) {
         let [_, name, kind, ..] = tokens.as_slice() else { return None };
         if name.kind != Kind::Name {
             return None;
         }
-        if kind.is(definition, "FOREIGN") {
+        if kind.is(definition, "foreign") {
             Sort::ForeignKey
-        } else if kind.is(definition, "CHECK") {
+        } else if kind.is(definition, "check") {
             Sort::Other
         } else {
             return None;
         }
-    } else if starts(&["PRIMARY", "KEY"])
-        || starts(&["KEY"])
-        || ["UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"].iter().any(|kind| starts(&[kind, "KEY"]))
+    } else if starts(&["primary", "key"])
+        || starts(&["key"])
+        || ["unique", "fulltext", "spatial", "vector"].iter().any(|kind| starts(&[kind, "key"]))
     {
         Sort::Index
-    } else if starts(&["PERIOD", "FOR"]) || starts(&["CHECK"]) {
+    } else if starts(&["period", "for"]) || starts(&["check"]) {
         Sort::Other
     } else {
         return None;
@@ -95,7 +95,7 @@ pub(super) fn split(create: &str, known: &Known) -> Option<Split> {
         match sort {
             Sort::Column => {
                 columns += 1;
-                if phrase(definition, &tokens, &["AUTO_INCREMENT"]).is_some() {
+                if phrase(definition, &tokens, &["auto_increment"]).is_some() {
                     counter = tokens.first()?.name(definition);
                 }
                 kept.push(*definition);
@@ -104,10 +104,10 @@ pub(super) fn split(create: &str, known: &Known) -> Option<Split> {
                 keys += 1;
                 let name = tokens.iter().take_while(|t| t.depth == 0 && !t.is(definition, "(")).find_map(|t| t.name(definition));
                 let first = tokens.iter().find(|token| token.depth == 1).and_then(|token| token.name(definition));
-                let is_needed = tokens.first()?.is(definition, "PRIMARY")
+                let is_needed = tokens.first()?.is(definition, "primary")
                     || (name.is_some() && name == known.key)
                     || (counter.is_some() && first == counter)
-                    || tokens.iter().any(|token| token.is(definition, "OVERLAPS"));
+                    || tokens.iter().any(|token| token.is(definition, "overlaps"));
                 if is_needed { kept.push(*definition) } else { indexes.push((*definition).to_owned()) }
             }
             Sort::ForeignKey => foreign_keys.push((*definition).to_owned()),
@@ -125,8 +125,8 @@ pub(super) fn split(create: &str, known: &Known) -> Option<Split> {
 /// (MySQL manual, "Clustered and Secondary Indexes").
 pub(super) fn row_key(create: &str, keys: &BTreeMap<String, Vec<String>>) -> Option<String> {
     let parts = take_apart(create)?;
-    if keys.contains_key("PRIMARY") {
-        return Some("PRIMARY".into());
+    if let Some(primary) = keys.keys().find(|name| name.eq_ignore_ascii_case("primary")) {
+        return Some(primary.clone());
     }
     let indexes = parts.definitions.iter().filter(|definition| sort(definition).is_some_and(|(sort, _)| sort == Sort::Index));
     indexes.filter_map(|index| name_of(index)).find(|name| keys.contains_key(name))
@@ -139,7 +139,7 @@ pub(super) fn name_of(definition: &str) -> Option<String> {
 
 /// Whether the server adds this index alone, without others in the same statement.
 pub(super) fn is_fulltext(definition: &str) -> bool {
-    tokens(definition).is_some_and(|tokens| tokens.first().is_some_and(|first| first.is(definition, "FULLTEXT")))
+    tokens(definition).is_some_and(|tokens| tokens.first().is_some_and(|first| first.is(definition, "fulltext")))
 }
 
 /// Without how far the counter has come: that differs between two looks at a table in use.
@@ -148,7 +148,7 @@ pub(super) fn without_counter(create: &str) -> String {
         let tokens = tokens(create)?;
         let close = tokens.iter().position(|token| token.depth == 0 && token.is(create, ")"))?;
         let mut rest = tokens[close..].windows(3).filter(|window| window.iter().all(|token| token.depth == 0));
-        let counter = rest.find(|window| window[0].is(create, "AUTO_INCREMENT") && window[1].is(create, "="))?;
+        let counter = rest.find(|window| window[0].is(create, "auto_increment") && window[1].is(create, "="))?;
         Some(format!("{}{}", &create[..counter[0].at.start - 1], &create[counter[2].at.end..]))
     };
     found().unwrap_or_else(|| create.to_owned())
@@ -157,7 +157,7 @@ pub(super) fn without_counter(create: &str) -> String {
 /// MySQL names the character set of a column beside its collation once a statement has named either; the collation says it all.
 pub(super) fn without_repetition(create: &str) -> String {
     let tokens = tokens(create).unwrap_or_default();
-    let words = ["CHARACTER", "SET", "", "COLLATE"];
+    let words = ["character", "set", "", "collate"];
     let repeats = |window: &&[Token]| window.iter().zip(words).all(|(token, word)| word.is_empty() || token.is(create, word));
     let mut plain = create.to_owned();
     for window in tokens.windows(4).filter(repeats).collect::<Vec<_>>().into_iter().rev() {
@@ -170,10 +170,10 @@ pub(super) fn without_repetition(create: &str) -> String {
 pub(super) fn versions(create: &str) -> Option<(String, String)> {
     let parts = take_apart(create)?;
     let rest = tokens(parts.rest.strip_prefix(')')?)?;
-    phrase(&parts.rest[1..], &rest, &["WITH", "SYSTEM", "VERSIONING"])?;
+    phrase(&parts.rest[1..], &rest, &["with", "system", "versioning"])?;
     let period = parts.definitions.iter().find_map(|definition| {
         let tokens = tokens(definition)?;
-        phrase(definition, &tokens, &["PERIOD", "FOR", "SYSTEM_TIME"])?;
+        phrase(definition, &tokens, &["period", "for", "system_time"])?;
         let mut names = tokens.iter().filter_map(|token| token.name(definition));
         Some((names.next()?, names.next()?))
     });

@@ -23,7 +23,7 @@ pub(super) async fn all(session: &Session, vendor: Vendor, ours: &Ours) -> Resul
     let mut granted = BTreeSet::new();
     for mut row in rows {
         let name = AccountName { user: text(&mut row, 0), host: text(&mut row, 1) };
-        let is_role = text(&mut row, 2) == "Y";
+        let is_role = text(&mut row, 2).eq_ignore_ascii_case("y");
         if (SYSTEM.contains(&name.user.as_str()) && name.host == "localhost") || ours.accounts.contains(&name) {
             continue;
         }
@@ -76,28 +76,28 @@ fn statement(about: String, sql: String) -> Statement {
 /// MySQL says here which roles are active from the beginning; they may not be there yet.
 fn without_default_roles(create: &str) -> Option<(String, Option<String>)> {
     let tokens = tokens(create)?;
-    let Some(found) = phrase(create, &tokens, &["DEFAULT", "ROLE"]) else { return Some((create.to_owned(), None)) };
-    let end = tokens.iter().find(|token| token.at.start > found.end && token.is(create, "REQUIRE"))?.at.start;
+    let Some(found) = phrase(create, &tokens, &["default", "role"]) else { return Some((create.to_owned(), None)) };
+    let end = tokens.iter().find(|token| token.at.start > found.end && token.is(create, "require"))?.at.start;
     Some((format!("{}{}", &create[..found.start], &create[end..]), Some(create[found.start..end].trim().to_owned())))
 }
 
 /// A privilege without what MariaDB repeats of the account: its password would count as a new one.
 fn bare(grant: &str) -> Option<String> {
     let tokens = tokens(grant)?;
-    if !tokens.first()?.is(grant, "GRANT") {
-        let is_whole = ["REVOKE", "SET"].iter().any(|word| tokens[0].is(grant, word));
+    if !tokens.first()?.is(grant, "grant") {
+        let is_whole = ["revoke", "set"].iter().any(|word| tokens[0].is(grant, word));
         return is_whole.then(|| grant.to_owned());
     }
-    let to = phrase(grant, &tokens, &["TO"])?;
+    let to = phrase(grant, &tokens, &["to"])?;
     let mut after = tokens.iter().skip_while(|token| token.at.start < to.end).peekable();
     let is_quoted = |token: &&Token| matches!(token.kind, Kind::Name | Kind::Text);
-    let mut end = after.next_if(|token| is_quoted(token) || token.is(grant, "PUBLIC"))?.at.end;
+    let mut end = after.next_if(|token| is_quoted(token) || token.is(grant, "public"))?.at.end;
     if after.next_if(|token| token.is(grant, "@")).is_some() {
         end = after.next_if(is_quoted)?.at.end;
     }
     let rest: Vec<Token> = after.cloned().collect();
-    let option = ["GRANT", "ADMIN"].into_iter().find(|word| phrase(grant, &rest, &[word, "OPTION"]).is_some());
-    Some(format!("{}{}", &grant[..end], option.map(|word| format!(" WITH {word} OPTION")).unwrap_or_default()))
+    let option = ["grant", "admin"].into_iter().find(|word| phrase(grant, &rest, &[word, "option"]).is_some());
+    Some(format!("{}{}", &grant[..end], option.map(|word| format!(" WITH {} OPTION", word.to_uppercase())).unwrap_or_default()))
 }
 
 #[cfg(test)]

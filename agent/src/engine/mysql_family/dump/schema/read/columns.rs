@@ -14,7 +14,7 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<BTreeMap<Str
     let sql = format!(
         "select TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, CHARACTER_SET_NAME, COLLATION_NAME, IS_NULLABLE, \
          EXTRA, GENERATION_EXPRESSION from information_schema.COLUMNS where {} order by TABLE_NAME, ORDINAL_POSITION",
-        within("TABLE_SCHEMA", database)
+        within("table_schema", database)
     );
     let mut found: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     for mut row in session.rows(&sql).await? {
@@ -29,8 +29,8 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<BTreeMap<Str
             data_type: text(&mut row, 4).to_lowercase(),
             character_set: row.get_mut(5).and_then(Option::take),
             collation: row.get_mut(6).and_then(Option::take),
-            is_nullable: text(&mut row, 7) == "YES",
-            is_invisible: text(&mut row, 8).to_uppercase().contains("INVISIBLE"),
+            is_nullable: text(&mut row, 7).eq_ignore_ascii_case("yes"),
+            is_invisible: text(&mut row, 8).to_lowercase().contains("invisible"),
             // The bounds of a row's version are no expression of its columns.
             is_generated: !["", "ROW START", "ROW END"].contains(&expression.as_str()),
         });
@@ -59,7 +59,7 @@ pub(super) async fn keys(session: &Session, database: &str) -> Result<BTreeMap<S
     let sql = format!(
         "select TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, NON_UNIQUE, INDEX_TYPE, SEQ_IN_INDEX \
          from information_schema.STATISTICS where {} order by TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
-        within("TABLE_SCHEMA", database)
+        within("table_schema", database)
     );
     let mut indexes: BTreeMap<String, Vec<Index>> = BTreeMap::new();
     for mut row in session.rows(&sql).await? {
@@ -75,7 +75,9 @@ pub(super) async fn keys(session: &Session, database: &str) -> Result<BTreeMap<S
         let index = &mut indexes[at];
         let column = text(&mut row, 3);
         let is_whole = !column.is_empty() && row.get(4).is_some_and(Option::is_none);
-        let is_unique = text(&mut row, 5) != "YES" && text(&mut row, 6) == "0" && text(&mut row, 7) == "BTREE";
+        let is_unique = !text(&mut row, 5).eq_ignore_ascii_case("yes")
+            && text(&mut row, 6) == "0"
+            && text(&mut row, 7).eq_ignore_ascii_case("btree");
         // A period takes a number of its own.
         let is_next = text(&mut row, 8) == (index.columns.len() + 1).to_string();
         index.fits &= is_whole && is_unique && is_next;
@@ -99,7 +101,7 @@ pub(super) async fn histograms(session: &Session, database: &str) -> Result<BTre
     let sql = format!(
         "select SCHEMA_NAME, TABLE_NAME, COLUMN_NAME, HISTOGRAM->>'$.\"number-of-buckets-specified\"', \
          HISTOGRAM->>'$.\"auto-update\"' from information_schema.COLUMN_STATISTICS where {} order by 1, 2, 3",
-        within("SCHEMA_NAME", database)
+        within("schema_name", database)
     );
     for mut row in session.rows(&sql).await? {
         if text(&mut row, 0) == database {

@@ -15,7 +15,7 @@ const KINDS: [&str; 4] = ["function", "procedure", "package", "package body"];
 pub(super) async fn routines(session: &Session, database: &Database) -> Result<Vec<Object>, Failure> {
     let sql = format!(
         "select ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE, ROUTINE_COMMENT from information_schema.ROUTINES where {} order by 2, 3",
-        within("ROUTINE_SCHEMA", &database.name)
+        within("routine_schema", &database.name)
     );
     let mut found = Vec::new();
     for mut row in session.rows(&sql).await? {
@@ -39,7 +39,7 @@ pub(super) async fn triggers(session: &Session, database: &Database) -> Result<V
     let sql = format!(
         "select TRIGGER_SCHEMA, TRIGGER_NAME from information_schema.TRIGGERS where {} \
          order by EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
-        within("TRIGGER_SCHEMA", &database.name)
+        within("trigger_schema", &database.name)
     );
     let mut found: Vec<Object> = Vec::new();
     for mut row in session.rows(&sql).await? {
@@ -55,7 +55,7 @@ pub(super) async fn triggers(session: &Session, database: &Database) -> Result<V
 pub(super) async fn events(session: &Session, database: &Database) -> Result<Vec<Object>, Failure> {
     let sql = format!(
         "select EVENT_SCHEMA, EVENT_NAME, EVENT_COMMENT from information_schema.EVENTS where {} order by 2",
-        within("EVENT_SCHEMA", &database.name)
+        within("event_schema", &database.name)
     );
     let mut found = Vec::new();
     for mut row in session.rows(&sql).await? {
@@ -85,7 +85,7 @@ fn program(
     let about = format!("{kind} {}", qualified(&database.name, name));
     let mut create = take(shown, column, &about)?;
     let mut context = context(shown, &database.name);
-    if context.sql_mode.contains("NO_BACKSLASH_ESCAPES") {
+    if context.sql_mode.to_lowercase().contains("no_backslash_escapes") {
         create = with_plain_comment(&create, comment).ok_or_else(|| odd(&about, "its comment is not where it is expected"))?;
     }
     if context.database_collation == database.collation {

@@ -24,7 +24,7 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<Found, Failu
     let sql = format!(
         "select TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH + INDEX_LENGTH, TABLE_COMMENT \
          from information_schema.TABLES where {} order by TABLE_NAME",
-        within("TABLE_SCHEMA", database)
+        within("table_schema", database)
     );
     let mut columns = columns::of(session, database).await?;
     let mut keys = columns::keys(session, database).await?;
@@ -36,16 +36,16 @@ pub(super) async fn of(session: &Session, database: &str) -> Result<Found, Failu
             continue;
         }
         let about = qualified(database, &name);
-        match kind.as_str() {
-            "VIEW" => {
+        match kind.to_lowercase().as_str() {
+            "view" => {
                 let comment = text(&mut row, 6);
-                if comment != "VIEW" {
+                if !comment.eq_ignore_ascii_case("view") {
                     return Err(odd(&format!("view {about}"), &comment));
                 }
                 found.views.push(view(session, database, &name).await?);
             }
-            "SEQUENCE" => found.sequences.push(sequence(session, database, &name).await?),
-            "BASE TABLE" | "SYSTEM VERSIONED" => {
+            "sequence" => found.sequences.push(sequence(session, database, &name).await?),
+            "base table" | "system versioned" => {
                 if !ENGINES.contains(&engine.to_lowercase().as_str()) {
                     let engine = if engine.is_empty() { "that cannot be opened" } else { &engine };
                     return Err(not_copied(&format!("a table of engine {engine}: {about}")));
