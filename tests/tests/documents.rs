@@ -163,6 +163,8 @@ const NO_CODES: &[&str] = &[
     "LC_ALL",
     "MB",
     "NORMAL",
+    "OFF",
+    "ON",
     "OPTIONS",
     "OUT_DIR",
     "PATH",
