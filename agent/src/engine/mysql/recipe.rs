@@ -74,12 +74,13 @@ impl Mysql {
     /// already is left alone.
     fn shut_at_first_start(&self) -> Option<Change> {
         let path = self.config.data_directory.join("mysqld-auto.cnf");
-        let set = |name: &str, value: &str| {
+        let set = |name: &str, value: bool| {
+            let value = if value { "on" } else { "off" };
             let metadata = serde_json::json!({ "Timestamp": 0, "User": names::AGENT, "Host": "localhost" });
             (name.to_owned(), serde_json::json!({ "Value": value, "Metadata": metadata }))
         };
         let all: serde_json::Map<_, _> =
-            [set("event_scheduler", "OFF"), set("read_only", "ON"), set("super_read_only", "ON")].into_iter().collect();
+            [set("event_scheduler", false), set("read_only", true), set("super_read_only", true)].into_iter().collect();
         let text = serde_json::json!({ "Version": 2, "mysql_dynamic_variables": all }).to_string();
         (!path.exists()).then_some(Change::File(File { path, want: Some(text), had: None, mode: 0o640 }))
     }

@@ -48,17 +48,17 @@ const SETTINGS: &[&str] = &[
 
 /// What a move does as the agent's account.
 const PRIVILEGES: [&str; 11] = [
-    "BACKUP_ADMIN",
-    "CONNECTION_ADMIN",
-    "CREATE USER",
-    "PROCESS",
-    "RELOAD",
-    "REPLICATION CLIENT",
-    "REPLICATION_SLAVE_ADMIN",
-    "SELECT",
-    "SYSTEM_USER",
-    "SYSTEM_VARIABLES_ADMIN",
-    "XA_RECOVER_ADMIN",
+    "backup_admin",
+    "connection_admin",
+    "create user",
+    "process",
+    "reload",
+    "replication client",
+    "replication_slave_admin",
+    "select",
+    "system_user",
+    "system_variables_admin",
+    "xa_recover_admin",
 ];
 
 impl Mysql {
@@ -98,7 +98,7 @@ async fn own(session: &Session) -> Result<Own, Failure> {
     let number = async |sql: &str| Ok::<u64, Failure>(session.value(sql).await?.parse().unwrap_or(0));
     let has = ask::set(
         session,
-        "select PRIVILEGE_TYPE from information_schema.USER_PRIVILEGES where replace(GRANTEE, '''', '') = current_user()",
+        "select lower(PRIVILEGE_TYPE) from information_schema.USER_PRIVILEGES where replace(GRANTEE, '''', '') = current_user()",
     )
     .await?;
     let log = session.named("show binary log status").await?.unwrap_or_default();

@@ -16,8 +16,8 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
         }
     }
     for (code, name, want) in [
-        ("BINLOG_FORMAT", "binlog_format", "ROW"),
-        ("BINLOG_ROW_IMAGE", "binlog_row_image", "FULL"),
+        ("BINLOG_FORMAT", "binlog_format", "row"),
+        ("BINLOG_ROW_IMAGE", "binlog_row_image", "full"),
         ("BINLOG_PARTIAL_JSON", "binlog_row_value_options", ""),
     ] {
         let has = sides.source.setting(name);

@@ -6,8 +6,8 @@ use super::{Sides, block};
 
 /// What is missing, as the steps that are left (MySQL manual, "Enabling GTID Transactions Online").
 fn steps(facts: &super::MyFacts) -> Vec<&'static str> {
-    let order = ["OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
-    let mode = facts.setting("gtid_mode").to_ascii_uppercase();
+    let order = ["off", "off_permissive", "on_permissive", "on"];
+    let mode = facts.setting("gtid_mode").to_ascii_lowercase();
     let at = order.iter().position(|step| *step == mode).unwrap_or(0);
     let mut steps = Vec::new();
     if !facts.is_on("enforce_gtid_consistency") {

@@ -18,10 +18,10 @@ fn side(mut common: Common) -> MyFacts {
     common.version = "9.7.4".into();
     let settings = [
         ("bind_address", "*"),
-        ("enforce_gtid_consistency", "ON"),
-        ("gtid_mode", "ON"),
+        ("enforce_gtid_consistency", "on"),
+        ("gtid_mode", "on"),
         ("innodb_log_group_home_dir", "./"),
-        ("log_replica_updates", "TRUE"),
+        ("log_replica_updates", "true"),
         ("ssl_ca", "ca.pem"),
     ];
     for (key, value) in settings {

@@ -89,10 +89,10 @@ fn not_transactional() -> String {
 /// accounts, with columns `Host` and `User`; a role has no host.
 pub(crate) async fn lost_definers(session: &Session, accounts: &str) -> Result<Vec<String>, Failure> {
     let objects = [
-        ("ROUTINES", "concat('routine ', ROUTINE_SCHEMA, '.', ROUTINE_NAME)", "ROUTINE_SCHEMA"),
-        ("VIEWS", "concat('view ', TABLE_SCHEMA, '.', TABLE_NAME)", "TABLE_SCHEMA"),
-        ("TRIGGERS", "concat('trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME)", "TRIGGER_SCHEMA"),
-        ("EVENTS", "concat('event ', EVENT_SCHEMA, '.', EVENT_NAME)", "EVENT_SCHEMA"),
+        ("routines", "concat('routine ', ROUTINE_SCHEMA, '.', ROUTINE_NAME)", "routine_schema"),
+        ("views", "concat('view ', TABLE_SCHEMA, '.', TABLE_NAME)", "table_schema"),
+        ("triggers", "concat('trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME)", "trigger_schema"),
+        ("events", "concat('event ', EVENT_SCHEMA, '.', EVENT_NAME)", "event_schema"),
     ];
     let of = |(table, name, schema): &(&str, &str, &str)| {
         format!(
