@@ -40,7 +40,7 @@ fn way(column: &Column, vendor: Vendor) -> Way {
 fn counts(table: &Table, name: &str) -> bool {
     let start = format!("{name} ");
     let mut lines = table.create.split(&start).skip(1).filter_map(|rest| rest.lines().next());
-    lines.any(|line| line.contains("AUTO_INCREMENT"))
+    lines.any(|line| line.contains(" AUTO_INCREMENT"))
 }
 
 pub(super) fn fields(table: &Table, vendor: Vendor) -> Fields {

@@ -1,6 +1,8 @@
 //! One piece of a table, read in a snapshot's session and poured out as it comes. The session is whole again afterwards, also when
 //! nobody wants the rest.
 
+use std::time::Duration;
+
 use flytt_proto::failure::Failure;
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 use tokio::sync::mpsc;
@@ -22,7 +24,7 @@ const CHANGED: [u16; 4] = [1049, 1054, 1146, 1412];
 /// How a read ended.
 pub(super) enum End {
     Whole,
-    /// The reader is gone, in the middle of the server's answer: `interrupt` and `settle` are due.
+    /// The reader is gone, or takes nothing for too long: a part was not handed out.
     Unwanted,
     Failed(Failure),
 }
@@ -34,12 +36,13 @@ pub(super) fn statement(schema: &Schema, piece: &Piece) -> Option<String> {
     Some(format!("select sql_no_cache {select} from {}{history}{}", name(table), piece.condition(table)))
 }
 
-/// Reads until the end or until nobody listens; in that case the rest is read and thrown away once `interrupt` has told the server.
+/// Reads until the end, or until nobody listens or takes a block within `patience`; in that case the rest is read and thrown away once `interrupt` has told the server.
 /// An `Err` means that the session is lost.
 pub(super) async fn read(
     conn: &mut Conn,
     sql: &str,
     out: &mpsc::Sender<Poured>,
+    patience: Duration,
     interrupt: impl AsyncFnOnce(u32),
 ) -> Result<End, Failure> {
     // What a SELECT locks of a table's definition is let go with the savepoint: a DDL on the source waits for one piece at most.
@@ -57,7 +60,7 @@ pub(super) async fn read(
                         text::row(&mut block, Row::unwrap(row));
                         if block.len() >= BLOCK {
                             let full = std::mem::replace(&mut block, Vec::with_capacity(BLOCK + BLOCK / 4));
-                            if out.send(Poured::Block(full)).await.is_err()
+                            if out.send_timeout(Poured::Block(full), patience).await.is_err()
                                 && let Some(interrupt) = interrupt.take()
                             {
                                 end = End::Unwanted;
@@ -76,7 +79,7 @@ pub(super) async fn read(
                     }
                 }
             }
-            if matches!(end, End::Whole) && !block.is_empty() && out.send(Poured::Block(block)).await.is_err() {
+            if matches!(end, End::Whole) && !block.is_empty() && out.send_timeout(Poured::Block(block), patience).await.is_err() {
                 end = End::Unwanted;
             }
             end

@@ -110,7 +110,7 @@ impl Desk {
         if let Some(former) = former {
             former.close().await;
         }
-        let snapshot = Arc::new(Snapshot::begin(server, &self.migration, self.lending.piece).await?);
+        let snapshot = Arc::new(Snapshot::begin(server, &self.migration, self.lending).await?);
         self.standing.lock().await.insert(self.migration.clone(), snapshot.clone());
         tokio::spawn(expire(
             Arc::downgrade(&snapshot),
@@ -180,10 +180,11 @@ struct Snapshot {
     control: Session,
     used: std::sync::Mutex<Instant>,
     reading: AtomicUsize,
+    lease: Duration,
 }
 
 impl Snapshot {
-    async fn begin(server: Arc<dyn Server>, migration: &Migration, piece: u64) -> Result<Self, Failure> {
+    async fn begin(server: Arc<dyn Server>, migration: &Migration, lending: Lending) -> Result<Self, Failure> {
         let control = server.open().await?;
         let ours = server.ours(migration);
         let schema = schema::read(&control, &ours).await?;
@@ -203,11 +204,21 @@ impl Snapshot {
             sessions.push(session);
         }
         let position = server.freeze(&sessions).await?;
-        let pieces = cut(&control, &schema, piece).await?;
+        let pieces = cut(&control, &schema, lending.piece).await?;
         let readers: Vec<Conn> = sessions.into_iter().map(Session::into_conn).collect::<Result<_, _>>()?;
         let manifest = Manifest { snapshot: name()?, position, sessions: wide.try_into().unwrap_or(1), schema, pieces };
         let (free, used) = (Semaphore::new(readers.len()), Instant::now().into());
-        Ok(Self { manifest, server, ours, readers: readers.into(), free, control, used, reading: AtomicUsize::new(0) })
+        Ok(Self {
+            manifest,
+            server,
+            ours,
+            readers: readers.into(),
+            free,
+            control,
+            used,
+            reading: AtomicUsize::new(0),
+            lease: lending.lease,
+        })
     }
 
     fn is_usable(&self) -> bool {
@@ -238,7 +249,7 @@ impl Snapshot {
             }
         };
         self.reading.fetch_add(1, Ordering::Relaxed);
-        let end = read(&mut conn, &sql, out, interrupt).await;
+        let end = read(&mut conn, &sql, out, self.lease, interrupt).await;
         self.reading.fetch_sub(1, Ordering::Relaxed);
         self.touch();
         match end {
@@ -246,7 +257,8 @@ impl Snapshot {
                 self.readers.lock().await.push(conn);
                 drop(permit);
                 match end {
-                    End::Whole | End::Unwanted => Ok(()),
+                    End::Whole => Ok(()),
+                    End::Unwanted => Err(unwanted()),
                     End::Failed(failure) => Err(failure),
                 }
             }
@@ -287,6 +299,10 @@ fn name() -> Result<String, Failure> {
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| Failure::refused("NO_RANDOM", "the system gives no random bytes", "see to the host's kernel"))?;
     Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
+
+fn unwanted() -> Failure {
+    Failure::refused("LINK_BROKEN", "the target takes no more of a piece", "nothing to do: it is pulled again")
 }
 
 fn gone() -> Failure {

@@ -16,7 +16,9 @@ pub(super) fn row(into: &mut Vec<u8>, values: impl IntoIterator<Item = Value>) {
             Value::NULL => into.extend_from_slice(b"\\N"),
             Value::Bytes(bytes) => field(into, &bytes),
             // The text protocol, in which all is read, has none but the two above.
-            other => field(into, other.as_sql(true).trim_matches('\'').as_bytes()),
+            other @ (Value::Int(_) | Value::UInt(_) | Value::Float(_) | Value::Double(_) | Value::Date(..) | Value::Time(..)) => {
+                field(into, other.as_sql(true).trim_matches('\'').as_bytes());
+            }
         }
     }
     into.push(b'\n');
