@@ -131,7 +131,8 @@ fn the_fence_stills_it_and_the_old_source_follows_the_new_primary() {
         let late = target.engine.mark_own(&shop()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(source.engine.position().await.unwrap(), end, "the final position moves");
-        let errant = target.engine.caught_up(&end).await.unwrap_err();
+        target.engine.caught_up(&end).await.unwrap();
+        let errant = target.engine.has_no_more_than(&end).await.unwrap_err();
         assert_eq!(errant.code, "ERRANT_TRANSACTIONS", "a write of the target that the source has not: {errant:?}");
         source.kill().await;
         source.start().await;
@@ -143,6 +144,7 @@ fn the_fence_stills_it_and_the_old_source_follows_the_new_primary() {
         apply(&source, &Intent::Fence { drain_ms: 0 }).await;
         let end = source.engine.final_position(&shop()).await.unwrap();
         target.engine.caught_up(&end).await.unwrap();
+        target.engine.has_no_more_than(&end).await.unwrap();
         apply(&target, &Intent::Promote).await;
         target.engine.proven_primary(&shop(), &end).await.unwrap();
         apply(&source, &Intent::Surrender).await;
@@ -238,6 +240,7 @@ fn a_source_that_logs_nothing_of_others_has_one_too() {
         apply(&source, &Intent::Fence { drain_ms: 0 }).await;
         let end = source.engine.final_position(&shop()).await.unwrap();
         target.engine.caught_up(&end).await.unwrap();
+        target.engine.has_no_more_than(&end).await.unwrap();
         apply(&target, &Intent::Promote).await;
         target.engine.proven_primary(&shop(), &end).await.unwrap();
         apply(&source, &Intent::Surrender).await;

@@ -37,7 +37,8 @@ impl Mariadb {
             return Err(super::recipe::no_direct());
         }
         let (data, name) = (&self.config.data_directory, names::database(migration));
-        let place = Place { data, may_replace: self.may_replace, found: system::identifier(data), mark: self.mark(&name) };
+        let found = system::identifier(data).map(|id| id.to_string());
+        let place = Place { data, may_replace: self.may_replace, found, mark: self.mark(&name) };
         let mut changes: Vec<Change> = place.made_free(migration, &order.replace_system)?.into_iter().collect();
         changes.push(Change::Backup(Backup {
             into: data.clone(),

@@ -2,18 +2,18 @@
 
 use std::{fs, path::Path};
 
-/// The first eight bytes, big-endian, of the UUID in `auto.cnf`, which the server makes when it first starts in a directory
-/// without one (MySQL manual, "Replication and Binary Logging Options and Variables", `server_uuid`). A copy by CLONE has none, and
-/// gets its own.
-pub(super) fn identifier(data: &Path) -> Option<u64> {
+/// The UUID in `auto.cnf`, in lower case, which the server makes when it first starts in a directory without one (MySQL manual,
+/// "Replication and Binary Logging Options and Variables", `server_uuid`). A copy by CLONE has none, and gets its own.
+pub(super) fn identifier(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("auto.cnf")).ok()?;
     let value = text.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
         matches!(key.trim(), "server-uuid" | "server_uuid").then(|| value.trim().to_owned())
     })?;
-    let digits: String = value.chars().filter(|c| *c != '-').collect();
-    let head = digits.get(..16).filter(|_| digits.len() == 32)?;
-    u64::from_str_radix(head, 16).ok().filter(|id| *id != 0)
+    let digits = [8, 4, 4, 4, 12];
+    let is_part = |(part, length): (&str, usize)| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_uuid = value.split('-').count() == digits.len() && value.split('-').zip(digits).all(is_part);
+    is_uuid.then(|| value.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -23,15 +23,22 @@ mod tests {
 
     #[test]
     fn only_a_whole_uuid_is_one() {
+        const UUID: &str = "670f2239-e567-11f1-a3a2-02fc00000001";
         let data = tempfile::tempdir().unwrap();
         let says = |text: &str| {
             fs::write(data.path().join("auto.cnf"), text).unwrap();
             identifier(data.path())
         };
         assert_eq!(identifier(data.path()), None);
-        assert_eq!(says("[auto]\nserver-uuid=670f2239-e567-11f1-a3a2-02fc00000001\n"), Some(0x670f_2239_e567_11f1));
-        assert_eq!(says("[auto]\nserver_uuid = 670f2239-e567-11f1-a3a2-02fc00000001"), Some(0x670f_2239_e567_11f1));
-        for bad in ["", "[auto]\n", "server-uuid=670f2239", "server-uuid=g70f2239-e567-11f1-a3a2-02fc00000001"] {
+        assert_eq!(says(&format!("[auto]\nserver-uuid={UUID}\n")), Some(UUID.to_owned()));
+        assert_eq!(says(&format!("[auto]\nserver_uuid = {}", UUID.to_uppercase())), Some(UUID.to_owned()));
+        for bad in [
+            "",
+            "[auto]\n",
+            "server-uuid=670f2239",
+            "server-uuid=g70f2239-e567-11f1-a3a2-02fc00000001",
+            "server-uuid=670f2239e56711f1a3a202fc00000001",
+        ] {
             assert_eq!(says(bad), None, "{bad:?}");
         }
     }

@@ -17,7 +17,7 @@ pub(crate) struct Place<'a> {
     /// Its owner's consent.
     pub(crate) may_replace: bool,
     /// The system identifier of the server that it is of.
-    pub(crate) found: Option<u64>,
+    pub(crate) found: Option<String>,
     /// Says whether a copy of this move is in it.
     pub(crate) mark: Mark,
 }
@@ -45,8 +45,8 @@ impl Place<'_> {
         if empty {
             return Ok(None);
         }
-        let found = self.found.map(|id| id.to_string());
-        if found.as_deref() != Some(replaced) && !self.mark.names(data) {
+        let found = self.found.as_deref();
+        if found != Some(replaced) && !self.mark.names(data) {
             let found = found.map_or("files that are no server's".to_owned(), |id| format!("the data of server {id}"));
             return refuse(
                 "DIRECTORY_NOT_EMPTY",

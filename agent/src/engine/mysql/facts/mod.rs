@@ -83,7 +83,7 @@ impl Mysql {
         facts.libraries = libraries(Path::new(facts.setting("plugin_dir")));
         Ok(Facts {
             serving,
-            system: system::identifier(data).map(|id| id.to_string()).unwrap_or_default(),
+            system: system::identifier(data).unwrap_or_default(),
             data_bytes: facts.common.live.data_bytes,
             address: facts.common.address(),
             place: format!("{} {}", facts.common.boot_id, process::inode(data)),
