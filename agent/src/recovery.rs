@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use flytt_proto::{
     name::{
         Migration,
-        step::{FENCE, OPEN, SURRENDER},
+        step::{FENCE, OPEN, RETIRE, SURRENDER},
     },
     v1,
 };
@@ -68,17 +68,18 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
                     host.hand_on(migration, peer, permit);
                 }
             }
-            Phase::Open => complete_open(host, migration),
+            Phase::Open => complete(host, migration, OPEN),
             Phase::Serving => complete_reopen(host, migration),
-            Phase::Retired | Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
+            Phase::Retired => complete(host, migration, RETIRE),
+            Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
             Phase::NoPart | Phase::Unspecified => {}
         }
     }
 }
 
-/// The ledger says OPEN: whatever of the gate is still there goes.
-fn complete_open(host: &Arc<Host>, migration: &Migration) {
-    let id = host.id(migration, OPEN);
+/// The ledger says OPEN, or RETIRED: what was begun with it is brought to its end.
+fn complete(host: &Arc<Host>, migration: &Migration, step: &str) {
+    let id = host.id(migration, step);
     if let Some(operation) = host.ledger.operation(&id)
         && matches!(operation.state, State::Began | State::Failed(_))
     {

@@ -23,6 +23,6 @@ impl Intent for v1::Credential {
     }
 
     fn reversal(&self) -> Option<engine::Intent> {
-        Some(engine::Intent::Forget)
+        Some(engine::Intent::Forget { role: Intent::role(self) })
     }
 }

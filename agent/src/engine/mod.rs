@@ -184,7 +184,9 @@ pub enum Intent {
     /// Source, after the target opened: our slot goes, the server ends at once.
     Retire,
     /// Target: the stored password goes.
-    Forget,
+    Forget {
+        role: v1::Role,
+    },
     /// Whatever is left of the move on this host, once it is over (`role` as in the move).
     Finish {
         role: v1::Role,

@@ -107,7 +107,7 @@ fn it_is_armed_under_load_goes_round_once_and_goes_again() {
 
         undo(&source, &armed).await;
         undo(&target, &welcome).await;
-        apply(&source, &Intent::Forget).await;
+        apply(&source, &Intent::Forget { role: v1::Role::Source }).await;
         assert_eq!((traces(&source).await.as_str(), traces(&target).await.as_str()), ("", ""));
         root = source.root_session().await;
         root.query_drop("insert into app.writes values (70, 1)").await.unwrap();

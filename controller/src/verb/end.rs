@@ -85,7 +85,11 @@ fn is_tuned(drive: &Drive<'_>) -> bool {
 
 pub(super) async fn roll_back(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     let name = drive.spec.name.clone();
-    let left = drive.back(Phase::Preflight..=Phase::Cutover).await.map_err(|failure| stuck(&name, failure))?;
+    // The fence first, and nothing beyond it while it stands: by what was prepared the agents get past it.
+    let mut left = drive.back(Phase::Ready..=Phase::Cutover).await.map_err(|failure| stuck(&name, failure))?;
+    if left.is_empty() {
+        left = drive.back(Phase::Preflight..=Phase::Back).await.map_err(|failure| stuck(&name, failure))?;
+    }
     if !left.is_empty() {
         return Err(Halt::new(Exit::NeedsResume, left.into_iter().map(|(_, failure)| failure))
             .now("the source serves; something of the move is left on the hosts named above")

@@ -131,7 +131,7 @@ impl Engine for FakeEngine {
             Intent::Surrender => vec![self.signal(true)],
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
-            Intent::Welcome { .. } | Intent::Arm | Intent::Forget => Vec::new(),
+            Intent::Welcome { .. } | Intent::Arm | Intent::Forget { .. } => Vec::new(),
             Intent::Finish { role: v1::Role::Source } => {
                 vec![self.block(migration, "fence", None, Some(REJECT)), self.block(migration, "admit", None, None)]
             }

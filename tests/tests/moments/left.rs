@@ -40,6 +40,15 @@ const IN_MARIADB: &str = "SELECT concat('account ', User, '@', Host) FROM mysql.
      UNION ALL SELECT concat('locked ', User, '@', Host) FROM mysql.global_priv WHERE json_value(Priv, '$.account_locked') = '1' \
      UNION ALL SELECT concat('event_scheduler ', @@global.event_scheduler) ORDER BY 1";
 
+/// Accounts that MySQL makes for itself are locked on every server.
+const IN_MYSQL: &str = "SELECT concat('account ', User, '@', Host) AS line FROM mysql.user WHERE User LIKE 'flytt%' \
+     UNION ALL SELECT concat('database ', SCHEMA_NAME) FROM information_schema.SCHEMATA \
+     WHERE SCHEMA_NAME LIKE 'flytt%' AND SCHEMA_NAME <> 'flytt_canary' \
+     UNION ALL SELECT concat('locked ', User, '@', Host) FROM mysql.user WHERE account_locked = 'Y' \
+     UNION ALL SELECT concat('persisted ', VARIABLE_NAME) FROM performance_schema.persisted_variables \
+     UNION ALL SELECT concat('plugin ', PLUGIN_NAME) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' \
+     UNION ALL SELECT concat('event_scheduler ', @@global.event_scheduler) ORDER BY line";
+
 impl Trace {
     pub(crate) async fn of(stage: &Stage) -> Self {
         let mut trace = Self {
@@ -89,8 +98,9 @@ impl Trace {
                 wanted.kept.push("db-old/data/standby.signal".into());
             }
             Engine::Mariadb | Engine::Mysql => {
-                for purpose in ["fence", "surrendered"] {
-                    let fence = self.files.remove(&format!("db-old/options/flytt-demo-{purpose}.cnf")).expect("closed for good");
+                // MySQL has persisted it; the first line of the server says so, too.
+                if self.engine == Engine::Mariadb {
+                    let fence = self.files.remove("db-old/options/flytt-demo-surrendered.cnf").expect("closed for good");
                     assert!(fence.contains("read_only"), "{fence}");
                 }
                 // The account by which its agent gets past that, and nobody else does.
@@ -127,7 +137,8 @@ async fn in_server(engine: Engine, server: &Server) -> Vec<String> {
     }
     let (database, ours) = match engine {
         Engine::Postgres => ("postgres", IN_POSTGRES),
-        Engine::Mariadb | Engine::Mysql => ("mysql", IN_MARIADB),
+        Engine::Mariadb => ("mysql", IN_MARIADB),
+        Engine::Mysql => ("mysql", IN_MYSQL),
     };
     let text = match server.sql(database, ours).await {
         Ok(text) => text,

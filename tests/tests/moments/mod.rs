@@ -6,6 +6,7 @@ pub(crate) mod flytt;
 mod gates;
 pub(crate) mod left;
 mod mariadb;
+mod mysql;
 mod other_version;
 mod secrets;
 pub(crate) mod shell;

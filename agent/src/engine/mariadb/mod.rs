@@ -117,8 +117,7 @@ impl Engine for Mariadb {
     }
 
     async fn position(&self) -> Result<Position, Failure> {
-        let session = self.session().await?;
-        self.position_of(&session).await.map(Position::Mariadb)
+        self.reported(&*self.session().await?).await.map(Position::Mariadb)
     }
 
     async fn replication(&self, migration: &Migration) -> Result<Replication, Failure> {

@@ -24,6 +24,15 @@ impl Mariadb {
         Ok(written.joined(&replicated))
     }
 
+    /// What others may wait for: on a server that is nobody's replica only what its log hands on. What came to it over the way back
+    /// may not be in there.
+    pub(super) async fn reported(&self, session: &Session) -> Result<GtidPosition, Failure> {
+        match self.slave_status(session).await? {
+            Some(_) => self.position_of(session).await,
+            None => gtids(&session.value("select @@global.gtid_binlog_pos").await?),
+        }
+    }
+
     /// Makes the marker's table, with a first marker in it. Replicated: the target must have it, too.
     pub(super) async fn prepare_marker(&self, migration: &Migration) -> Result<(), Failure> {
         let session = self.session().await?;

@@ -61,10 +61,12 @@ impl Mariadb {
                 Change::Server(Verb::Checkpoint),
                 Change::Server(Verb::FollowBack { host: LOOPBACK.to_owned(), port: self.config.tunnel_port }),
             ]),
-            // The agent's own account went with the copy, whose server is down by now and could not drop it.
-            Intent::Forget => {
+            // The agent's own account on the source outlives the copy: it goes with the admission, and its password with it.
+            Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.back_passfile(migration))]),
+            // On the target it went with the copy, whose server is down by now and could not drop it.
+            Intent::Forget { .. } => {
                 let own = secret::passfile(&self.state, names::OWN_PASSWORD);
-                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(self.back_passfile(migration)), gone(own)])
+                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(own)])
             }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }

@@ -37,7 +37,7 @@ impl Mariadb {
             Verb::DetachBack => self.detach_back(migration).await,
             Verb::Return => {
                 let session = self.unlogged().await?;
-                self.go_on_back(&session, migration).await
+                self.follow_on(&session, migration).await
             }
         }
     }

@@ -65,7 +65,6 @@ impl Mysql {
     pub(super) async fn reopen(&self, migration: &Migration, events: bool, read_only: bool) -> Result<(), Failure> {
         let session = self.unlogged().await?;
         if !read_only {
-            self.not_shut(&session).await?;
             session.run("set global super_read_only = off, global read_only = off").await?;
         }
         let mark = format!(r#"account unlock attribute '{{"{MARK}": null}}'"#);
@@ -80,7 +79,11 @@ impl Mysql {
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
         }
-        Ok(())
+        if read_only {
+            return Ok(());
+        }
+        // Last, since it needs room on the disk: a server that restarts before comes up closed, and is opened again.
+        self.not_shut(&session).await
     }
 
     /// Whether nobody but us can get in, nobody is in, and the server takes no writes. A server that is down lets nobody in.

@@ -46,7 +46,7 @@ impl Mysql {
             }
             Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("mysql")),
             Intent::Retire => Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK)]),
-            Intent::Forget => Ok(vec![gone(secret::passfile(&self.state, migration.as_str()))]),
+            Intent::Forget { .. } => Ok(vec![gone(secret::passfile(&self.state, migration.as_str()))]),
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }

@@ -31,7 +31,7 @@ impl Postgres {
             Intent::Open => Ok(vec![absent(self.files().await?.hba, names::block(migration, "gate"))]),
             Intent::Retire => self.retire(migration),
             Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("postgres")),
-            Intent::Forget => Ok(self.kept(migration)),
+            Intent::Forget { .. } => Ok(self.kept(migration)),
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }

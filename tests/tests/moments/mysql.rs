@@ -1,0 +1,39 @@
+//! A whole move of a MySQL server under load, by the same commands as PostgreSQL's, and its way back.
+
+use flytt::{spec::Engine, stage::MIGRATION};
+
+use super::{Holder, Scene, UNLIMITED, flytt::Moment::Does};
+
+const CUTOVER: [&str; 2] = ["cutover", MIGRATION];
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "there is no MySQL server: packaging/mysql.sh")]
+async fn a_mysql_server_moves_under_load_and_nothing_is_lost_or_left() {
+    let scene = Scene::of(Engine::Mysql, 10, UNLIMITED).await;
+    let rows = "select count(*), sum(id), sum(crc32(body)) from orders";
+    let before = scene.stage.source.sql("app", rows).await.unwrap();
+    let canary = scene.canary().await;
+    let checked = scene.flytt(&["check", scene.file.to_str().unwrap()]).end().await;
+    // 10: it warns of what was not measured yet.
+    assert!(matches!(checked.code, Some(0 | 10)), "{checked}");
+    scene.following().await;
+    scene.assert_holder(Holder::Source).await;
+    scene.must(&CUTOVER).await;
+    assert_eq!(scene.stage.target.sql("app", rows).await.unwrap(), before, "what was there before the move");
+    scene.ends(canary, Holder::Target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "there is no MySQL server: packaging/mysql.sh")]
+async fn a_mysql_source_serves_again_when_its_controller_dies_before_the_surrender() {
+    let scene = Scene::of(Engine::Mysql, 10, UNLIMITED).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    let mut cutover = scene.flytt(&CUTOVER);
+    cutover.comes_to(Does("cut-promote")).await;
+    cutover.kill_hard().await;
+    scene.recovered(&canary).await;
+    scene.assert_holder(Holder::Source).await;
+    scene.carry_on().await;
+    scene.ends(canary, Holder::Source).await;
+}
