@@ -100,8 +100,13 @@ pub(super) async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failu
     let was_promoted = drive.journal.status.steps.contains_key(&step("cut-promote"));
     if left.is_empty() && was_promoted && drive.target_is_burned().await? {
         drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
-        let copied =
-            drive.plan.steps.iter().filter(|step| step.phase == Phase::Back || ["follow", "seed"].contains(&step.id.as_str()));
+        // What a source of MySQL lets CLONE in by went at C0.
+        let admits_again = drive.spec.engine == Engine::Mysql;
+        let copied = drive.plan.steps.iter().filter(|step| {
+            step.phase == Phase::Back
+                || ["follow", "seed"].contains(&step.id.as_str())
+                || (admits_again && step.id.as_str() == "admit")
+        });
         let copied = copied.rev().cloned().collect();
         left = drive.take_back(copied).await?;
     }
