@@ -7,7 +7,10 @@ use crate::{
     change::{Change, File, Statement, Verb},
     engine::{
         Intent, Serving, Upstream,
-        mysql_family::quote::{account, literal},
+        mysql_family::{
+            process,
+            quote::{account, literal},
+        },
     },
     secret,
 };
@@ -61,10 +64,15 @@ impl Mariadb {
                 Change::Server(Verb::Checkpoint),
                 Change::Server(Verb::FollowBack { host: LOOPBACK.to_owned(), port: self.config.tunnel_port }),
             ]),
-            // The agent's own account went with the copy, whose server is down by now and could not drop it.
             Intent::Forget => {
-                let own = secret::passfile(&self.state, names::OWN_PASSWORD);
-                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(self.back_passfile(migration)), gone(own)])
+                let mut changes =
+                    vec![gone(secret::passfile(&self.state, migration.as_str())), gone(self.back_passfile(migration))];
+                // The agent's own account went with a copy whose server is down by now and could not drop it. Where one runs it is
+                // still the way in, until it is dropped there.
+                if process::server(&self.config.data_directory).is_none() {
+                    changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
+                }
+                Ok(changes)
             }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
