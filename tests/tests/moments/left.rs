@@ -89,10 +89,8 @@ impl Trace {
                 wanted.kept.push("db-old/data/standby.signal".into());
             }
             Engine::Mariadb | Engine::Mysql => {
-                for purpose in ["fence", "surrendered"] {
-                    let fence = self.files.remove(&format!("db-old/options/flytt-demo-{purpose}.cnf")).expect("closed for good");
-                    assert!(fence.contains("read_only"), "{fence}");
-                }
+                let fence = self.files.remove("db-old/options/flytt-demo-surrendered.cnf").expect("closed for good");
+                assert!(fence.contains("read_only"), "{fence}");
                 // The account by which its agent gets past that, and nobody else does.
                 wanted.kept.push("db-old/state/secret/_agent.pgpass".into());
                 let (shut, open): (Vec<_>, Vec<_>) = self.in_servers.drain(..).partition(|line| line.starts_with("db-old: "));
