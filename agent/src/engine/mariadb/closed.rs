@@ -32,15 +32,18 @@ impl Mariadb {
     }
 
     pub(super) async fn reopen(&self, migration: &Migration, events: bool, read_only: bool) -> Result<(), Failure> {
+        self.unlock(migration).await?;
         let session = self.unlogged().await?;
-        session.run(&unlock(migration)).await?;
-        session.run("flush local privileges").await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
         self.go_on_back(&session, migration).await?;
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn unlock(&self, migration: &Migration) -> Result<(), Failure> {
+        self.run_unlogged(&[unlock(migration), "flush local privileges".to_owned()]).await
     }
 
     /// Whether nobody but us can get in, nobody is in, and the server takes no writes. A server that is down lets nobody in.

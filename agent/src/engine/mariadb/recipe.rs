@@ -22,7 +22,7 @@ impl Mariadb {
     pub(super) async fn changes(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         match intent {
             Intent::Admit { verifier, peer_address } => admit(migration, verifier, peer_address.is_some()),
-            Intent::Seed(order) => self.seed(migration, order),
+            Intent::Seed(order) => self.seed(migration, order).await,
             Intent::Follow(upstream) => self.follow(migration, upstream).await,
             Intent::Ready => Ok(vec![Change::Server(Verb::Checkpoint)]),
             Intent::Gate => self.gate(migration).await,
@@ -83,17 +83,13 @@ impl Mariadb {
             Upstream::Tunnel { .. } => (LOOPBACK.to_owned(), self.config.tunnel_port),
             Upstream::Direct { .. } => return Err(no_direct()),
         };
-        // Asked of the files once ours is gone; a second look must not take our own answer for the owner's.
-        let events = match self.events_before(migration, "replica") {
-            Some(events) => events,
-            None => self.option("event_scheduler").await.is_some_and(|state| ["on", "1"].contains(&&*state.to_lowercase())),
+        let mut changes = match self.is_dumped(migration) {
+            // Shut since before the first row came, and for as long as there is one.
+            true => Vec::new(),
+            false => vec![self.shut(migration, "replica", self.events_by_file(migration).await)],
         };
-        Ok(vec![
-            self.shut(migration, "replica", events),
-            Change::Server(Verb::Start),
-            Change::Server(Verb::OwnAccounts),
-            Change::Server(Verb::Replicate { host, port }),
-        ])
+        changes.extend([Verb::Start, Verb::OwnAccounts, Verb::Replicate { host, port }].map(Change::Server));
+        Ok(changes)
     }
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
@@ -142,6 +138,7 @@ impl Mariadb {
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
         changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
+        changes.push(gone(self.dump_record(migration)));
         Ok(changes)
     }
 }
