@@ -131,7 +131,7 @@ fn the_fence_stills_it_and_the_old_source_follows_the_new_primary() {
         let late = target.engine.mark_own(&shop()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(source.engine.position().await.unwrap(), end, "the final position moves");
-        let errant = target.engine.caught_up(&end).await.unwrap_err();
+        let errant = target.engine.has_no_more_than(&end).await.unwrap_err();
         assert_eq!(errant.code, "ERRANT_TRANSACTIONS", "a write of the target that the source has not: {errant:?}");
         source.kill().await;
         source.start().await;
