@@ -80,6 +80,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
         let scene = demo::Options {
             engine: options.engine,
             writers: 1,
+            way: stage::Way::Physical,
             data_mib: options.seed_mib,
             seconds: 1,
             base: options.base.clone(),
@@ -115,7 +116,14 @@ async fn at_leisure(options: &Options, stage: &Stage, stop: &CancellationToken) 
 }
 
 async fn cutovers(options: &Options, stop: &CancellationToken) -> Result<Value, Halt> {
-    let scene = demo::Options { engine: options.engine, writers: 8, data_mib: 50, seconds: 2, base: options.base.clone() };
+    let scene = demo::Options {
+        engine: options.engine,
+        writers: 8,
+        data_mib: 50,
+        seconds: 2,
+        way: stage::Way::Physical,
+        base: options.base.clone(),
+    };
     let mut runs = Vec::new();
     for _ in 0..options.cutovers {
         runs.push(Box::pin(demo::run(scene.clone(), stop.clone(), &mut Silent)).await?.value);

@@ -38,6 +38,9 @@ pub struct Options {
     /// Initial data of the source, in MiB.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) data_mib: u32,
+    /// How the copy is made: into an empty data directory, or by a dump into a server that runs. MariaDB alone has the second.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) way: stage::Way,
     /// Seconds of load before and after the cutover.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) seconds: u64,
@@ -65,7 +68,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     };
     note(view, "removing everything");
     stage.tear_down().await;
-    result.and_then(|measured| tell(options.engine, &measured))
+    result.and_then(|measured| tell(&options, &measured))
 }
 
 fn interrupted() -> Halt {
@@ -79,7 +82,13 @@ pub(crate) async fn unless_stopped<T>(stop: &CancellationToken, work: impl Futur
 
 pub(crate) async fn set(options: &Options) -> Result<Stage, Failure> {
     let agent = Some(stage::agent_beside_us()?);
-    let scene = stage::Options { engine: options.engine, base: options.base.clone(), data_mib: options.data_mib, agent };
+    let scene = stage::Options {
+        engine: options.engine,
+        way: options.way,
+        base: options.base.clone(),
+        data_mib: options.data_mib,
+        agent,
+    };
     // The stage makes its directory only now; the home inside it is founded with the first host.
     let mut home: Option<Home> = None;
     let stage = Stage::build(&scene, async |path: &std::path::Path, name: &str, address: std::net::SocketAddr, code: &str| {
@@ -160,7 +169,7 @@ pub(crate) fn mib_s(bytes: u64, ms: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20) / (ms.max(1) as f64 / 1e3)
 }
 
-fn tell(engine: Engine, measured: &Measured) -> Result<Answer, Halt> {
+fn tell(options: &Options, measured: &Measured) -> Result<Answer, Halt> {
     let Measured { record, verification, steps, seeded } = measured;
     let report = &record.report;
     let lost = verification.lost.len();
@@ -168,7 +177,7 @@ fn tell(engine: Engine, measured: &Measured) -> Result<Answer, Halt> {
     let round = |ms: f64| (ms * 10.0).round() / 10.0;
     let times: serde_json::Map<String, Value> = steps.iter().map(|(step, _, ms)| (step.clone(), json!(round(*ms)))).collect();
     let value = json!({
-        "engine": engine,
+        "engine": options.engine,
         "writes_acknowledged": report.acknowledged,
         "writes_lost": lost,
         "longest_gap_ms": round(report.longest_gap.ms),
@@ -210,7 +219,7 @@ fn tell(engine: Engine, measured: &Measured) -> Result<Answer, Halt> {
     text.push_str(&format!(
         "\nthe copy\n  {:<42} {copied:>7.0} MiB/s\n  {:<42} {verified:>7.0} MiB/s\n",
         "between the agents, TLS 1.3",
-        after_the_copy(engine)
+        after_the_copy(options)
     ));
     text.push_str("\nthe cutover\n");
     for (_, what, ms) in steps {
@@ -220,8 +229,9 @@ fn tell(engine: Engine, measured: &Measured) -> Result<Answer, Halt> {
 }
 
 /// What a seed does before it counts as whole.
-fn after_the_copy(engine: Engine) -> &'static str {
-    match engine {
+fn after_the_copy(options: &Options) -> &'static str {
+    match options.engine {
+        _ if options.way == stage::Way::Dump => "with its indexes and all that is no row",
         Engine::Postgres => "with pg_verifybackup after it",
         Engine::Mariadb => "with mariadb-backup --prepare after it",
         Engine::Mysql => "with all that follows the copy",

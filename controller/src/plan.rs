@@ -3,6 +3,7 @@
 //! It knows order and never means: each row names an intent that the host's own agent understands.
 
 mod measure;
+mod way;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use Part::{EveryRouter, Source, Target};
 use Phase::{Back, Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
 use measure::{gates, judge, probe};
+pub use way::{Choice, way};
 
 #[rustfmt::skip]
 const MOVE: &[Row] = &[
@@ -331,7 +333,13 @@ fn check(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         stop_fence: false,
         replace_system: replaced(spec),
         max_rate: spec.seed.max_rate.unwrap_or(0),
+        way: chosen(spec, known)?.into(),
     }))
+}
+
+/// How the copy is made, as the agents are told.
+fn chosen(spec: &Spec, known: &Known) -> Option<v1::seed::Way> {
+    way(spec, known).map(|choice| choice.way)
 }
 
 /// Empty when no server's data may be replaced.
@@ -369,7 +377,7 @@ fn seed(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
         system: source.system.clone(),
         replace_system: replaced(spec),
         expected_bytes: source.data_bytes,
-        way: v1::seed::Way::Physical.into(),
+        way: chosen(spec, known)?.into(),
         gates: Some(gates(spec, known)),
     }))
 }

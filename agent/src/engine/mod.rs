@@ -31,6 +31,8 @@ pub struct Facts {
     pub system: String,
     /// Bytes of the data directory and its tablespaces; 0 when not serving.
     pub data_bytes: u64,
+    /// Of the server's program, `11.8`: files are copied to the same one. Empty where that decides nothing.
+    pub series: String,
     /// `host:port` the server listens on for others; empty when it does not.
     pub address: String,
     /// Boot id, device and inode of the data directory.

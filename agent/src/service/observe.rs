@@ -57,6 +57,7 @@ impl v1::observe_server::Observe for Observe {
             reply.facts = serde_json::to_string(&facts).unwrap_or_default();
             reply.place = facts.place;
             reply.system = facts.system;
+            reply.series = facts.series;
             reply.data_bytes = facts.data_bytes;
             reply.address = facts.address;
         }

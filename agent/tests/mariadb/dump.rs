@@ -154,7 +154,11 @@ fn every_value_arrives_and_replication_goes_on_where_the_snapshot_was() {
             origin: load(0).origin,
         };
         let changes = apply(&target, &Intent::Seed(order)).await;
-        assert!(matches!(changes.as_slice(), [Change::Load(_)]), "{changes:?}");
+        let [Change::File(_), Change::ImportSettings(before), Change::Load(_), Change::ImportOver(after)] = changes.as_slice()
+        else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(before, after);
         none_is_left_but(&source).await;
         let record = fs::read(target.root.join("state/seed/flytt_shop.dump")).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();

@@ -48,8 +48,14 @@ impl Engine {
         }
     }
 
-    /// What was written, and is PostgreSQL's alone, would be ignored: it is a mistake. Defaults are none.
+    /// What was written, and is another engine's alone, would be ignored: it is a mistake. Defaults are none.
     pub(super) fn audit(self, reader: &mut Reader, root: &Section<'_>, seed: &Section<'_>) {
+        if self != Self::Mariadb
+            && let Some(place) = seed.given("way", "dump")
+        {
+            let sentence = format!("`way`: {} is not copied by a dump", self.title());
+            reader.push(MistakeCode::SpecConflict, place, sentence, "write `way = \"physical\"`, or remove the key");
+        }
         if self == Self::Postgres {
             return;
         }

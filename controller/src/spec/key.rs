@@ -85,7 +85,7 @@ const fn duration(least: &'static str, most: &'static str) -> Form {
 const ENGINE: Form = Word { built: &["postgres", "mariadb", "mysql"], planned: &[] };
 const TRANSPORT: Form = Word { built: &["tunnel", "direct"], planned: &[] };
 const KERNEL: Form = Word { built: &["auto", "off"], planned: &[] };
-const METHOD: Form = Word { built: &["physical"], planned: &["dump", "cold"] };
+const WAY: Form = Word { built: &["auto", "physical", "dump"], planned: &["cold"] };
 // The bounds are those of pg_basebackup's --max-rate (PostgreSQL manual, pg_basebackup).
 const MAX_RATE: Form = Limit { unit: Unit::Rate, least: "32KiB/s", most: "1GiB/s" };
 const CHECKPOINT: Form = Word { built: &["spread", "fast"], planned: &[] };
@@ -104,7 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("target", "host", Host, Required("\"db-new\"")),
     key("target", "replace", System, Optional("\"7438912345678901234\"")),
     key("tuning", "kernel", KERNEL, Default("\"auto\"")),
-    key("seed", "method", METHOD, Default("\"physical\"")),
+    key("seed", "way", WAY, Default("\"auto\"")),
     key("seed", "jobs", Only, Default("\"auto\"")),
     key("seed", "compress", Only, Default("\"none\"")),
     key("seed", "max_rate", MAX_RATE, Default("\"200MiB/s\"")),

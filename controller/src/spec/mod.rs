@@ -90,7 +90,7 @@ pub enum Kernel {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed {
-    pub method: Method,
+    pub way: Way,
     pub jobs: Jobs,
     pub compress: Compress,
     /// Bytes a second; `None` is no limit.
@@ -99,8 +99,13 @@ pub struct Seed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum Way {
+    /// As both hosts' facts say.
+    Auto,
+    /// The server's files.
     Physical,
+    /// Schema and rows, into a server that runs.
+    Dump,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

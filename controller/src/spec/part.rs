@@ -7,8 +7,8 @@ use flytt_proto::{gate::Gate, name::HostName};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, Method, MistakeCode, Probe, Router, RouterKind,
-    Seed, Spec, Transport, Tuning,
+    Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, MistakeCode, Probe, Router, RouterKind, Seed,
+    Spec, Transport, Tuning, Way,
     name::{AbsolutePath, ServerName, SystemId},
     read::{Placed, Reader, Section},
 };
@@ -74,12 +74,12 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
 }
 
 fn seed(reader: &mut Reader, section: &Section<'_>) -> Option<Seed> {
-    let method = reader.choice(section, "method", &[("physical", Method::Physical)]);
+    let way = reader.choice(section, "way", &[("auto", Way::Auto), ("physical", Way::Physical), ("dump", Way::Dump)]);
     let jobs = reader.choice(section, "jobs", &[("auto", Jobs::Auto)]);
     let compress = reader.choice(section, "compress", &[("none", Compress::None)]);
     let max_rate = reader.quantity(section, "max_rate");
     let checkpoint = reader.choice(section, "checkpoint", &[("spread", Checkpoint::Spread), ("fast", Checkpoint::Fast)]);
-    Some(Seed { method: method?, jobs: jobs?, compress: compress?, max_rate: max_rate?.into_inner(), checkpoint: checkpoint? })
+    Some(Seed { way: way?, jobs: jobs?, compress: compress?, max_rate: max_rate?.into_inner(), checkpoint: checkpoint? })
 }
 
 fn gates(reader: &mut Reader, section: &Section<'_>) -> Option<Gates> {

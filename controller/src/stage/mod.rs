@@ -43,10 +43,22 @@ pub const TARGET: &str = "db-new";
 pub const ROUTER: &str = "lb-1";
 pub const MIGRATION: &str = "demo";
 
+/// What the target is before the move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum Way {
+    /// An empty data directory, for the source's files.
+    #[default]
+    Physical,
+    /// A server that runs, empty and read-only, for its schema and rows.
+    Dump,
+}
+
 /// How the stage is set.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub engine: Engine,
+    pub way: Way,
     /// Where the stage's directory is made. Short, because a unix socket's path ends at 107 bytes.
     pub base: PathBuf,
     /// Initial data in the source.
@@ -57,7 +69,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { engine: Engine::default(), base: "/tmp".into(), data_mib: 200, agent: None }
+        Self { engine: Engine::default(), way: Way::default(), base: "/tmp".into(), data_mib: 200, agent: None }
     }
 }
 
@@ -96,12 +108,24 @@ impl Stage {
         options: &Options,
         mut add_host: impl AsyncFnMut(&Path, &str, SocketAddr, &str) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
+        if options.way == Way::Dump && options.engine != Engine::Mariadb {
+            let sentence = format!("{} is not copied by a dump", options.engine.title());
+            return Err(Failure::refused("STAGE_WAY", sentence, "leave `--way` out"));
+        }
         let programs = Programs::find(options.engine)?;
         let place = Place::new(&options.base)?;
         let [source_port, target_port, entrance, source_check, target_check] = free_ports()?;
 
         let source = Server::create(&place, &programs, SOURCE, source_port).await?;
-        let target = Server::vacant(&place, &programs, TARGET, target_port)?;
+        let target = match options.way {
+            Way::Physical => Server::vacant(&place, &programs, TARGET, target_port)?,
+            Way::Dump => {
+                let target = Server::create(&place, &programs, TARGET, target_port).await?;
+                target.start().await?;
+                target.sql("", READ_ONLY).await?;
+                target
+            }
+        };
         source.start().await?;
         let password = place::random_hex::<24>()?;
         source.admit_application(&password).await?;
@@ -209,6 +233,9 @@ impl Agents {
         Ok(Self { source: source.serve().await?, target: target.serve().await?, router: router.serve().await? })
     }
 }
+
+/// Of MariaDB: a router that asks for the primary must not take an empty server for one.
+const READ_ONLY: &str = "SET GLOBAL read_only = 1";
 
 /// The kernel is this whole machine's: a demo leaves it alone. Source and target share this machine and its disk, so that each is
 /// the other's noisy neighbour: its gates are judged by the same thresholds as anywhere, and warn. The probe is short for the

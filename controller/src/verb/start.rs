@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use flytt_proto::gate::Gate;
 
 use super::*;
-use crate::accept;
+use crate::{accept, spec::Engine};
 
 /// `flytt plan`: what would be done, host by host. Holds nothing that could change a host.
 pub async fn plan(session: &Session, path: &Path, view: &mut dyn View) -> Result<Answer, Halt> {
     let spec = Spec::read(path)?;
     let plan = plan::move_over(&spec);
     let known = session.learn(&spec, &plan).await?;
+    tell_way(&spec, &known, view);
     let mut findings = drive::preview(&spec, &plan, &known, &session.observer, view).await;
     let blocks = show(&mut findings, view);
     let text = format!("{} steps; {blocks} findings forbid to begin; nothing was changed", plan.steps.len());
@@ -25,6 +26,7 @@ pub async fn check(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
     let plan = plan::move_over(&spec);
     let mut known = session.learn(&spec, &plan).await?;
     known.accepted = accepted;
+    tell_way(&spec, &known, view);
     let mut findings = drive::check(&spec, &plan, &known, &session.observer, Phase::Preflight..=Phase::Gates).await;
     let blocks = show(&mut findings, view);
     if let Some(note) = accept::unneeded(&known.accepted, &findings) {
@@ -49,6 +51,7 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
     let known = session.learn(&spec, &plan).await?;
     // What is under way is not checked anew: half of what would be found is our own work.
     if !session.is_under_way(&name) {
+        tell_way(&spec, &known, view);
         let mut findings = drive::check(&spec, &plan, &known, &session.observer, Phase::Preflight..=Phase::Preflight).await;
         if show(&mut findings, view) > 0 {
             return Err(blocked(findings));
@@ -96,6 +99,15 @@ pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Re
         drive.view.show(Line::Warning(&note));
     }
     seeded
+}
+
+/// Says how the copy is made where there is a choice, and why so.
+fn tell_way(spec: &Spec, known: &plan::Known, view: &mut dyn View) {
+    if spec.engine == Engine::Mariadb
+        && let Some(choice) = plan::way(spec, known)
+    {
+        view.show(Line::Note(&choice.sentence()));
+    }
 }
 
 /// Whether this step comes after the copy.

@@ -61,6 +61,7 @@ impl Engine for FakeEngine {
             serving: db.serving,
             system: db.system.into(),
             data_bytes: db.rows.len() as u64,
+            series: String::new(),
             address: String::new(),
             place: db.dir.display().to_string(),
             detail: String::new(),

@@ -108,7 +108,8 @@ impl Trace {
                 let (shut, open): (Vec<_>, Vec<_>) = self.in_servers.drain(..).partition(|line| line.starts_with("db-old: "));
                 assert!(shut[0].contains("locked"), "{shut:?}");
                 self.in_servers = open;
-                // The new server is what the old one was.
+                // The new server is what the old one was, whatever ran there before.
+                wanted.in_servers.retain(|line| line.starts_with("db-old: "));
                 wanted.in_servers.iter_mut().for_each(|line| *line = line.replace("db-old: ", "db-new: "));
             }
         }

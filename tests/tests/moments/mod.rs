@@ -2,6 +2,7 @@
 //! What goes wrong, and when, is the tests' own business.
 
 mod bad_input;
+mod dump;
 pub(crate) mod flytt;
 mod gates;
 pub(crate) mod left;
@@ -107,11 +108,15 @@ impl Scene {
     }
 
     pub(crate) async fn of(engine: Engine, data_mib: u32, settings: &str) -> Self {
+        Self::by(stage::Way::Physical, engine, data_mib, settings).await
+    }
+
+    pub(crate) async fn by(way: stage::Way, engine: Engine, data_mib: u32, settings: &str) -> Self {
         let turn = TURNS.acquire().await.unwrap();
         let base = tempfile::Builder::new().prefix("moment").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let agent = stage::agent_beside_us().expect("built with the whole workspace");
-        let options = stage::Options { base: base.path().into(), engine, data_mib, agent: Some(agent) };
+        let options = stage::Options { base: base.path().into(), engine, way, data_mib, agent: Some(agent) };
         let mut codes = Vec::new();
         let enrol = async |home: &Path, name: &str, address: SocketAddr, code: &str| {
             codes.push(code.to_owned());

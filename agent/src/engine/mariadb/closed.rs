@@ -32,9 +32,8 @@ impl Mariadb {
     }
 
     pub(super) async fn reopen(&self, migration: &Migration, events: bool, read_only: bool) -> Result<(), Failure> {
+        self.unlock(migration).await?;
         let session = self.unlogged().await?;
-        session.run(&unlock(migration)).await?;
-        session.run("flush local privileges").await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
@@ -44,6 +43,10 @@ impl Mariadb {
             tracing::warn!(code = failure.code, "the way back: {failure}");
         }
         Ok(())
+    }
+
+    pub(super) async fn unlock(&self, migration: &Migration) -> Result<(), Failure> {
+        self.run_unlogged(&[unlock(migration), "flush local privileges".to_owned()]).await
     }
 
     /// Whether nobody but us can get in, nobody is in, and the server takes no writes. A server that is down lets nobody in.

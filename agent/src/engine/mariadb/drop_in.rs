@@ -47,6 +47,15 @@ impl Mariadb {
         text.lines().find_map(|line| line.strip_prefix(EVENTS)).map(|state| state == "on")
     }
 
+    /// Whether events run once nothing of ours stands in the way. Asked of the files when ours is not there; a second look must not
+    /// take our own answer for the owner's.
+    pub(super) async fn events_by_file(&self, migration: &Migration) -> bool {
+        match self.events_before(migration, "replica") {
+            Some(events) => events,
+            None => self.option("event_scheduler").await.is_some_and(|state| ["on", "1"].contains(&&*state.to_lowercase())),
+        }
+    }
+
     /// Whether a server that is started with `config_file` reads the directory.
     pub(super) fn reads_drop_ins(&self) -> bool {
         includes(&self.config.config_file, &self.config.drop_in, 0)

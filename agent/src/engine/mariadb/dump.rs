@@ -1,6 +1,10 @@
 //! The logical dump on MariaDB: how its sessions come to see one position, and how replication is told to begin there.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use flytt_proto::{failure::Failure, name::Migration, v1::DrawRequest};
 use futures::future::try_join_all;
@@ -10,7 +14,7 @@ use super::{Mariadb, names, position};
 use crate::{
     change::{self, Change, Verb},
     engine::{
-        Poured, Progress, SeedOrder,
+        Poured, Progress, SeedOrder, Upstream,
         mysql_family::{
             dump::{
                 rows::{Load, Server},
@@ -23,6 +27,8 @@ use crate::{
     },
 };
 
+/// The lease on the import's settings is longer.
+const ALIVE: Duration = Duration::from_secs(15);
 /// For the server's own locks: a statement of an application waits no longer for ours than this, and a little.
 const LOCK_WAIT: &str = "set session lock_wait_timeout = 2";
 /// For all of it, from the last lock on; the locks go when it is over, however it ends.
@@ -114,23 +120,70 @@ impl Mariadb {
         self.snapshots.pour(self.shared(), migration, ask)
     }
 
-    /// Into the server that runs here; one that does not is started, and stopped again when that is taken back.
-    pub(super) fn seed_by_dump(&self, order: &SeedOrder) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if process::server(&self.config.data_directory).is_none() {
-            changes.push(Change::Server(Verb::Start));
+    /// Into the server that runs here; one that does not is started, and stopped again when that is taken back. From before the
+    /// first row on it comes up read-only, whoever starts it: half a copy must never be taken for the one that serves.
+    pub(super) async fn seed_by_dump(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+        if let Upstream::Direct { .. } = order.upstream {
+            return Err(super::recipe::no_direct());
         }
-        changes.push(Change::Load(change::Load { origin: order.origin.clone(), max_rate: order.max_rate }));
-        changes
+        let load = Change::Load(change::Load { origin: order.origin.clone(), max_rate: order.max_rate });
+        if process::server(&self.config.data_directory).is_none() {
+            let events = self.events_by_file(migration).await;
+            return Ok(vec![self.shut(migration, "replica", events), Change::Server(Verb::Start), load]);
+        }
+        let events = match self.events_before(migration, "replica") {
+            Some(events) => events,
+            None => self.session().await?.is_true("select @@global.event_scheduler = 'ON'").await?,
+        };
+        let settings = self.import_settings(migration).await?;
+        let (before, after) = (Change::ImportSettings(settings.clone()), Change::ImportOver(settings));
+        Ok(vec![self.shut(migration, "replica", events), before, load, after])
+    }
+
+    /// Whether this server holds a dump of that move, or a part of one.
+    pub(super) fn is_dumped(&self, migration: &Migration) -> bool {
+        self.dump_record(migration).exists()
     }
 
     pub(super) async fn load_rows(&self, load: &change::Load, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
-        // A listener that is slow or gone does not hold up the copy.
-        self.loading(load)?.run(&|at| _ = progress.try_send(at)).await
+        let loading = self.loading(load)?;
+        let last = std::sync::Mutex::new(Progress { done: 0, total: 0 });
+        let tell = |at: Progress| {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = at;
+            // A listener that is slow or gone does not hold up the copy.
+            _ = progress.try_send(at);
+        };
+        let work = loading.run(&tell);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                // While indexes are made no row comes, and the import goes on all the same.
+                () = tokio::time::sleep(ALIVE) => tell(*last.lock().unwrap_or_else(PoisonError::into_inner)),
+            }
+        }
     }
 
+    /// With the rows goes all that a move has made of this server since: what an earlier step would have taken back, had the
+    /// server not been ended before (a copy that was promoted and given up), is taken back here. Its binary log, in which there was
+    /// nothing of its own, is begun anew, as a copy of files would have begun it.
     pub(super) async fn unload_rows(&self, load: &change::Load) -> Result<(), Failure> {
-        self.loading(load)?.take_back().await
+        let loading = self.loading(load)?;
+        let migration = &loading.origin.migration;
+        if self.is_dumped(migration) {
+            self.obey(migration, &Verb::Start).await?;
+            self.detach().await?;
+            self.unlock(migration).await?;
+            self.drop_own_accounts(migration).await?;
+            let session = self.unlogged().await?;
+            for forget in ["reset master", "set global gtid_slave_pos = ''"] {
+                session.run(forget).await?;
+            }
+            if self.events_before(migration, "replica") == Some(true) {
+                session.run("set global event_scheduler = on").await?;
+            }
+        }
+        loading.take_back().await
     }
 
     fn loading(&self, load: &change::Load) -> Result<Load, Failure> {

@@ -7,7 +7,10 @@ use crate::{
     change::{Change, File, Statement, Verb},
     engine::{
         Intent, Serving, Upstream,
-        mysql_family::quote::{account, literal},
+        mysql_family::{
+            process,
+            quote::{account, literal},
+        },
     },
     secret,
 };
@@ -19,7 +22,7 @@ impl Mariadb {
     pub(super) async fn changes(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         match intent {
             Intent::Admit { verifier, peer_address } => admit(migration, verifier, peer_address.is_some()),
-            Intent::Seed(order) => self.seed(migration, order),
+            Intent::Seed(order) => self.seed(migration, order).await,
             Intent::Follow(upstream) => self.follow(migration, upstream).await,
             Intent::Ready => Ok(vec![Change::Server(Verb::Checkpoint)]),
             Intent::Gate => self.gate(migration).await,
@@ -63,10 +66,14 @@ impl Mariadb {
             ]),
             // The agent's own account on the source outlives the copy: it goes with the admission, and its password with it.
             Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.back_passfile(migration))]),
-            // On the target it went with the copy, whose server is down by now and could not drop it.
             Intent::Forget { .. } => {
-                let own = secret::passfile(&self.state, names::OWN_PASSWORD);
-                Ok(vec![gone(secret::passfile(&self.state, migration.as_str())), gone(own)])
+                let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];
+                // The agent's own account went with a copy whose server is down by now and could not drop it. Where one runs it is
+                // still the way in, until it is dropped there.
+                if process::server(&self.config.data_directory).is_none() {
+                    changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
+                }
+                Ok(changes)
             }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
@@ -77,17 +84,13 @@ impl Mariadb {
             Upstream::Tunnel { .. } => (LOOPBACK.to_owned(), self.config.tunnel_port),
             Upstream::Direct { .. } => return Err(no_direct()),
         };
-        // Asked of the files once ours is gone; a second look must not take our own answer for the owner's.
-        let events = match self.events_before(migration, "replica") {
-            Some(events) => events,
-            None => self.option("event_scheduler").await.is_some_and(|state| ["on", "1"].contains(&&*state.to_lowercase())),
+        let mut changes = match self.is_dumped(migration) {
+            // Shut since before the first row came, and for as long as there is one.
+            true => Vec::new(),
+            false => vec![self.shut(migration, "replica", self.events_by_file(migration).await)],
         };
-        Ok(vec![
-            self.shut(migration, "replica", events),
-            Change::Server(Verb::Start),
-            Change::Server(Verb::OwnAccounts),
-            Change::Server(Verb::Replicate { host, port }),
-        ])
+        changes.extend([Verb::Start, Verb::OwnAccounts, Verb::Replicate { host, port }].map(Change::Server));
+        Ok(changes)
     }
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
@@ -136,6 +139,7 @@ impl Mariadb {
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
         changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
+        changes.push(gone(self.dump_record(migration)));
         Ok(changes)
     }
 }

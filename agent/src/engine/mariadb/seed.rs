@@ -29,9 +29,9 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 const PREPARE_MEMORY: (u64, u64) = (64 << 20, 2 << 30);
 
 impl Mariadb {
-    pub(super) fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+    pub(super) async fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
         if order.way == Way::Dump {
-            return Ok(self.seed_by_dump(order));
+            return self.seed_by_dump(migration, order).await;
         }
         if let Upstream::Direct { .. } = order.upstream {
             return Err(super::recipe::no_direct());

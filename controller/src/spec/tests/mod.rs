@@ -33,7 +33,7 @@ host = "db-old"
 host = "db-new"
 replace = "7438912345678901234"
 [seed]
-method = "physical"
+way = "physical"
 jobs = "auto"
 compress = "none"
 max_rate = "none"
@@ -129,7 +129,7 @@ fn the_defaults() {
     assert_eq!(
         spec.seed,
         Seed {
-            method: Method::Physical,
+            way: Way::Auto,
             jobs: Jobs::Auto,
             compress: Compress::None,
             max_rate: Some(200 << 20),
@@ -307,15 +307,16 @@ fn hints_name_what_was_meant() {
         ("", "nmae = 1", "SPEC_UNKNOWN_KEY", "did you mean `name`?"),
         ("", "lease = \"3s\"", "SPEC_UNKNOWN_KEY", "`lease` belongs under [cutover]"),
         ("", "zzz = 1", "SPEC_UNKNOWN_KEY", "known here are name, engine, transport, source,"),
-        ("seed", "password = \"x\"", "SPEC_UNKNOWN_KEY", "known here are method, jobs, compress, max_rate, checkpoint"),
+        ("seed", "password = \"x\"", "SPEC_UNKNOWN_KEY", "known here are way, jobs, compress, max_rate, checkpoint"),
         ("cuttover", "lease = \"3s\"", "SPEC_UNKNOWN_KEY", "did you mean `cutover`?"),
         ("", "engine = \"postgresql\"", "SPEC_VALUE", "did you mean \"postgres\"?"),
         ("", "engine = \"maridb\"", "SPEC_VALUE", "did you mean \"mariadb\"?"),
         ("", "engine = \"oracle\"", "SPEC_VALUE", "write \"postgres\" or \"mariadb\" or \"mysql\""),
         ("", "transport = \"\"", "SPEC_VALUE", "write \"tunnel\" or \"direct\""),
         ("", "transport.x = 1", "SPEC_TYPE", "write it in double quotes, such as `transport = \"tunnel\"`"),
-        ("seed", "method = \"dump\"", "SPEC_NOT_BUILT", "remove the key, or write \"physical\""),
-        ("seed", "method = \"cold\"", "SPEC_NOT_BUILT", "remove the key, or write \"physical\""),
+        ("seed", "way = \"dumb\"", "SPEC_VALUE", "did you mean \"dump\"?"),
+        ("seed", "way = \"dump\"", "SPEC_CONFLICT", "write `way = \"physical\"`, or remove the key"),
+        ("seed", "way = \"cold\"", "SPEC_NOT_BUILT", "remove the key, or write \"auto\""),
         ("seed", "jobs = 4", "SPEC_NOT_BUILT", "remove the key, or write \"auto\""),
         ("seed", "compress = \"zstd:3\"", "SPEC_NOT_BUILT", "remove the key, or write \"none\""),
         ("seed", "max_rate = 200", "SPEC_NO_UNIT", "such as \"200MiB/s\""),

@@ -31,6 +31,8 @@ pub(super) struct Own {
     /// A plugin looks at passwords before the server takes them.
     pub(super) validates_passwords: bool,
     pub(super) uid: String,
+    /// Those that are not the server's own, at most twenty.
+    pub(super) databases: Vec<String>,
 }
 
 impl MaFacts {
@@ -62,6 +64,7 @@ impl Mariadb {
             serving,
             system,
             data_bytes: facts.common.live.data_bytes,
+            series: facts.common.series(),
             address: facts.common.address(),
             place: format!("{} {}", facts.common.boot_id, process::inode(data)),
             detail: serde_json::to_string(&facts).expect("a plain record"),

@@ -2,7 +2,7 @@
 
 use flytt_proto::v1::Finding;
 
-use super::{Sides, warn};
+use super::{Sides, block, warn};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     let (source, target) = (&sides.source.own, &sides.target.own);
@@ -20,22 +20,38 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     if own.iter().all(is_known) {
         return Vec::new();
     }
-    vec![warn(
-        "TARGET_HAS_HISTORY",
-        format!("the target's binary log has transactions that the source does not have: {own}"),
-        "RESET MASTER on the target before it is seeded, if its data is to go: otherwise they stay in its position for ever",
-    )]
+    let sentence = format!("the target's binary log has transactions that the source does not have: {own}");
+    vec![if sides.by_dump {
+        // That log stays, and the source follows it from its beginning.
+        block("TARGET_HAS_HISTORY", sentence, "RESET MASTER on the target: on the way back the source would do all of it, too")
+    } else {
+        warn(
+            "TARGET_HAS_HISTORY",
+            sentence,
+            "RESET MASTER on the target before it is seeded, if its data is to go: otherwise they stay in its position for ever",
+        )
+    }]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mariadb::findings::sample::codes;
+    use crate::engine::mariadb::findings::sample::{codes, codes_of_dump};
 
     #[test]
     fn errant_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         assert_eq!(codes(look, |_, target| target.own.binlog_pos = "0-2-7".into()), ["TARGET_HAS_HISTORY"]);
+        assert_eq!(codes_of_dump(look, |_, target| target.own.binlog_pos = "0-2-7".into()), ["TARGET_HAS_HISTORY"]);
+        let level =
+            |sides: &Sides<'_>| assert!(look(sides).iter().all(|found| found.level() == flytt_proto::v1::finding::Level::Block));
+        codes_of_dump(
+            |sides| {
+                level(sides);
+                Vec::new()
+            },
+            |_, target| target.own.binlog_pos = "0-2-7".into(),
+        );
         assert_eq!(codes(look, |_, target| target.own.binlog_pos = "0-1-7".into()), [""; 0], "a copy of the source");
     }
 }

@@ -9,6 +9,7 @@ pub(super) use family::{block, warn};
 
 mod binary_log;
 mod drop_in;
+mod empty;
 mod errant;
 mod gtid_domain;
 mod other_replication;
@@ -20,12 +21,14 @@ mod vendor;
 mod versions;
 
 /// Both sides, read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Sides<'a> {
     source: &'a MaFacts,
     target: &'a MaFacts,
     from: &'a Facts,
     to: &'a Facts,
+    /// Schema and rows go into the server that runs on the target; no file of it is replaced.
+    by_dump: bool,
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
@@ -34,6 +37,7 @@ const OWN: &[Look] = &[
     vendor::look,
     versions::look,
     source_role::look,
+    empty::look,
     gtid_domain::look,
     binary_log::look,
     errant::look,
@@ -42,7 +46,7 @@ const OWN: &[Look] = &[
     drop_in::look,
 ];
 
-pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Finding> {
+pub(super) fn all(source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::Finding> {
     let read = |facts: &Facts| serde_json::from_str::<MaFacts>(&facts.detail).ok();
     let (Some(source_facts), Some(target_facts)) = (read(source), read(target)) else {
         return vec![block(
@@ -51,13 +55,19 @@ pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Find
             "let both hosts serve the same engine, and run the same version of the agent",
         )];
     };
-    look(&Sides { source: &source_facts, target: &target_facts, from: source, to: target })
+    look(&Sides {
+        source: &source_facts,
+        target: &target_facts,
+        from: source,
+        to: target,
+        by_dump: check.way() == v1::seed::Way::Dump,
+    })
 }
 
 fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
     let own = OWN.iter().flat_map(|look| look(sides));
     let (source, target) = (&sides.source.common, &sides.target.common);
-    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to })).collect()
+    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to, by_dump: sides.by_dump })).collect()
 }
 
 #[cfg(test)]

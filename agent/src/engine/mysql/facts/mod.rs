@@ -85,6 +85,7 @@ impl Mysql {
             serving,
             system: system::identifier(data).unwrap_or_default(),
             data_bytes: facts.common.live.data_bytes,
+            series: String::new(),
             address: facts.common.address(),
             place: format!("{} {}", facts.common.boot_id, process::inode(data)),
             detail: serde_json::to_string(&facts).expect("a plain record"),

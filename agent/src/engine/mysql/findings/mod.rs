@@ -69,7 +69,7 @@ pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Find
 fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
     let own = OWN.iter().flat_map(|look| look(sides));
     let (source, target) = (&sides.source.common, &sides.target.common);
-    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to })).collect()
+    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to, by_dump: false })).collect()
 }
 
 #[cfg(test)]

@@ -68,6 +68,11 @@ pub(crate) async fn set(session: &Session, sql: &str) -> Result<BTreeSet<String>
     Ok(list(session, sql).await?.into_iter().collect())
 }
 
+/// Those of applications.
+pub(crate) fn databases() -> String {
+    format!("select SCHEMA_NAME from information_schema.SCHEMATA where SCHEMA_NAME not in {SYSTEM} order by 1 limit 20")
+}
+
 fn without_key() -> String {
     format!(
         "select concat(t.TABLE_SCHEMA, '.', t.TABLE_NAME) from information_schema.TABLES t \

@@ -96,6 +96,14 @@ impl Common {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
+    /// `11.8`; empty where the version cannot be read.
+    pub(crate) fn series(&self) -> String {
+        match self.version() {
+            (0, _, _) => String::new(),
+            (major, minor, _) => format!("{major}.{minor}"),
+        }
+    }
+
     /// `host:port` for others; empty when the server does not listen.
     pub(crate) fn address(&self) -> String {
         let host = match self.setting("bind_address") {

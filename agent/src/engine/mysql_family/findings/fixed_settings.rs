@@ -1,11 +1,13 @@
-//! What cannot change after a server is made is the same on both sides.
+//! What cannot change after a server is made is the same on both sides, as far as a copy depends on it.
 
 use flytt_proto::v1::Finding;
 
 use super::{Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let differ = ["lower_case_table_names", "innodb_page_size", "innodb_data_file_path"].into_iter().filter_map(|name| {
+    // How names are told apart counts for replication, too; how files are laid out, for a copy of files alone.
+    let of_files: &[&str] = if sides.by_dump { &[] } else { &["innodb_page_size", "innodb_data_file_path"] };
+    let differ = ["lower_case_table_names"].iter().chain(of_files).filter_map(|name| {
         let (source, target) = (sides.source.setting(name), sides.target.setting(name));
         (source != target).then(|| {
             block(
@@ -21,7 +23,10 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::mysql_family::{facts::Common, findings::sample::codes};
+    use crate::engine::mysql_family::{
+        facts::Common,
+        findings::sample::{codes, codes_of_dump},
+    };
 
     #[test]
     fn fixed_settings_is_looked_at() {
@@ -30,5 +35,10 @@ mod tests {
             target.settings.insert("innodb_page_size".into(), "4096".into());
         };
         assert_eq!(codes(look, page), ["FIXED_SETTING_DIFFERS"]);
+        assert_eq!(codes_of_dump(look, page), [""; 0], "pages are made anew");
+        let case = |_: &mut Common, target: &mut Common| {
+            target.settings.insert("lower_case_table_names".into(), "1".into());
+        };
+        assert_eq!(codes_of_dump(look, case), ["FIXED_SETTING_DIFFERS"]);
     }
 }

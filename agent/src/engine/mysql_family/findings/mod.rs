@@ -26,12 +26,14 @@ mod time_zones;
 mod transactions;
 
 /// Both sides, read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sides<'a> {
     pub(crate) source: &'a Common,
     pub(crate) target: &'a Common,
     pub(crate) from: &'a Facts,
     pub(crate) to: &'a Facts,
+    /// Schema and rows go into the server that runs on the target; no file of it is replaced.
+    pub(crate) by_dump: bool,
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;

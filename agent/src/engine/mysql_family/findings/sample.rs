@@ -48,18 +48,27 @@ pub(crate) fn outer(facts: &Common, serving: Serving, detail: &impl Serialize) -
         serving,
         system: facts.setting("server_id").to_owned(),
         data_bytes: facts.live.data_bytes,
+        series: String::new(),
         address: "db:3306".into(),
         place: format!("{} {}", facts.boot_id, facts.agent_port),
         detail: serde_json::to_string(detail).unwrap(),
     }
 }
 
-/// The codes that `look` finds once `spoil` has had its way.
+/// The codes that `look` finds of a physical copy once `spoil` has had its way.
 pub(super) fn codes(look: impl Fn(&Sides<'_>) -> Vec<v1::Finding>, spoil: impl FnOnce(&mut Common, &mut Common)) -> Vec<String> {
     let (mut source, mut target) = pair();
     spoil(&mut source, &mut target);
     let (from, to) = (outer(&source, Serving::Writable, &source), outer(&target, Serving::Down, &target));
-    told(look(&Sides { source: &source, target: &target, from: &from, to: &to }))
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false }))
+}
+
+/// The same of a dump.
+pub(super) fn codes_of_dump(
+    look: impl Fn(&Sides<'_>) -> Vec<v1::Finding>,
+    spoil: impl FnOnce(&mut Common, &mut Common),
+) -> Vec<String> {
+    codes(|sides| look(&Sides { by_dump: true, ..*sides }), spoil)
 }
 
 /// Their codes; each has a sentence and a remedy.
