@@ -134,6 +134,7 @@ impl Mariadb {
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
         changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
+        changes.push(gone(self.dump_record(migration)));
         Ok(changes)
     }
 }

@@ -8,6 +8,7 @@ use super::schema::{Ours, Schema};
 use crate::engine::mysql_family::session::Session;
 
 mod fields;
+mod lend;
 mod load;
 mod piece;
 mod progress;
@@ -16,9 +17,9 @@ mod read;
 mod snapshot;
 mod text;
 
+pub use lend::{Lending, Snapshots};
 pub use load::Load;
 pub use piece::Piece;
-pub use snapshot::{Lending, Snapshots};
 
 /// A server of this host, as the dump needs it.
 #[tonic::async_trait]
