@@ -39,6 +39,9 @@ pub trait Server: std::fmt::Debug + Send + Sync {
 pub struct Manifest {
     /// Names the snapshot; never the same twice.
     pub snapshot: String,
+    /// How long it stands when nobody asks for anything, in milliseconds; 0 = not known.
+    #[serde(default)]
+    pub lease_ms: u64,
     /// Where replication goes on after it, as the engine writes positions.
     pub position: String,
     /// As many pieces can be read at once.

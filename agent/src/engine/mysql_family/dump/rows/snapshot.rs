@@ -81,7 +81,8 @@ impl Snapshot {
         let position = server.freeze(&sessions).await?;
         let pieces = cut(&control, &schema, lending.piece).await?;
         let readers: Vec<Conn> = sessions.into_iter().map(Session::into_conn).collect::<Result<_, _>>()?;
-        let manifest = Manifest { snapshot: name()?, position, sessions: wide.try_into().unwrap_or(1), schema, pieces };
+        let lease_ms = lending.lease.as_millis().try_into().unwrap_or(u64::MAX);
+        let manifest = Manifest { snapshot: name()?, lease_ms, position, sessions: wide.try_into().unwrap_or(1), schema, pieces };
         let (free, left, used) = (Semaphore::new(readers.len()), AtomicUsize::new(readers.len()), Instant::now().into());
         let (readers, ended) = (readers.into(), CancellationToken::new());
         Ok(Self { manifest, server, ours, readers, free, left, control, used, ended, lease: lending.lease })
