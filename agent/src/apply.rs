@@ -264,7 +264,8 @@ async fn forward(
             let migration = id.migration.clone();
             host.ledger.write(Entry::Done { id, outcome: outcome.clone() }).await?;
             if intent.ends() {
-                host.ledger.write(Entry::Finished { migration }).await?;
+                host.ledger.write(Entry::Finished { migration: migration.clone() }).await?;
+                host.end_pouring(&migration).await;
             }
             Ok(outcome)
         }

@@ -424,9 +424,19 @@ impl Host {
         Ok(crate::status::Standing { serving, fenced })
     }
 
+    /// What the target of this move was lent of this host's server. Whoever may ask no more is to be on record first.
+    pub(crate) async fn end_pouring(&self, migration: &Migration) {
+        if let Some(engine) = &self.hands.engine {
+            engine.end_pouring(migration).await;
+        }
+    }
+
     /// Ends what is at work and lets go of files and sockets.
     pub async fn close(&self) {
         self.ended.cancel();
+        if let Some(engine) = &self.hands.engine {
+            engine.end_all_pouring().await;
+        }
         crate::import::take_back_all(self).await;
         self.tunnels.lock().await.clear();
         self.samples.end().await;

@@ -25,6 +25,7 @@ impl Intent for v1::Admit {
 
     async fn after_undo(&self, at: &At) -> Result<v1::Outcome, Failure> {
         at.host.ledger.write(Entry::Withdrawn { migration: at.migration.clone() }).await?;
+        at.host.end_pouring(&at.migration).await;
         Ok(plain("the target is no longer admitted"))
     }
 }

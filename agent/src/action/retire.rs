@@ -21,6 +21,7 @@ impl Intent for v1::Retire {
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        at.host.end_pouring(&at.migration).await;
         let end = at.host.ledger.baton(&at.migration).and_then(|baton| baton.position());
         let follows = match end {
             Some(end) => at.host.engine()?.follows_back(&at.migration, &end).await?,

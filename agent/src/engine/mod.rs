@@ -309,6 +309,10 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn pour(&self, _: &Migration, _: &v1::DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
         Err(no_dump(self.name()))
     }
+    /// Ends what this agent itself keeps open on its server for the target of this move; returns once it is closed.
+    async fn end_pouring(&self, _: &Migration) {}
+    /// The same for all moves.
+    async fn end_all_pouring(&self) {}
     /// Ends what an earlier agent left of its producers.
     async fn end_producers(&self) {}
 

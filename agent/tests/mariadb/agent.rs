@@ -126,6 +126,13 @@ impl Engine for Loading {
         self.real.set_back(import).await
     }
 
+    async fn end_pouring(&self, migration: &Migration) {
+        self.real.end_pouring(migration).await;
+    }
+    async fn end_all_pouring(&self) {
+        self.real.end_all_pouring().await;
+    }
+
     /// The load, as the server's own user.
     async fn back_up(&self, _: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
         let gone = |error: mysql_async::Error| Failure::unknown("SERVER_GONE", error.to_string(), "look at the server");

@@ -1,6 +1,13 @@
 //! A server that is not what it says: it asks the agent for a local file, and gets nothing of it.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use flytt_agent::engine::Engine as _;
 use tokio::{
@@ -8,7 +15,12 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::{server::Server, user::as_server_user};
+use crate::{
+    dump::{fill_pieces, load},
+    server::Server,
+    tunnel,
+    user::as_server_user,
+};
 
 fn packet(sequence: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
@@ -69,4 +81,79 @@ fn a_server_that_asks_for_a_file_gets_none() {
         assert!(asked > 0, "it was never in a position to ask: {failure:?}");
         assert!(!heard.contains("nobody else"), "the file was sent");
     });
+}
+
+const SECRET: &str = "/etc/passwd";
+
+/// Between the agent and a real server: where a statement begins with `at`, its answer is that the server wants `SECRET`.
+async fn betray(
+    mut near: UnixStream,
+    real: &Path,
+    at: &[u8],
+    heard: &std::sync::Mutex<Vec<u8>>,
+    asked: &AtomicUsize,
+) -> Option<()> {
+    let mut far = UnixStream::connect(real).await.unwrap();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        tokio::select! {
+            said = read(&mut near) => {
+                let (sequence, body) = said?;
+                if sequence == 0 && body.first() == Some(&3) && body[1..].starts_with(at) {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    near.write_all(&packet(1, &[b"\xfb", SECRET.as_bytes()].concat())).await.ok()?;
+                    while let Ok(Some((_, sent))) = tokio::time::timeout(Duration::from_secs(1), read(&mut near)).await {
+                        heard.lock().unwrap().extend(sent);
+                    }
+                    return None;
+                }
+                far.write_all(&packet(sequence, &body)).await.ok()?;
+            }
+            count = far.read(&mut buffer) => {
+                let count = count.ok().filter(|count| *count > 0)?;
+                near.write_all(&buffer[..count]).await.ok()?;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_server_that_asks_for_a_file_in_the_session_that_loads_gets_rows_or_nothing() {
+    as_server_user(
+        "hostile::a_target_server_that_asks_for_a_file_in_the_session_that_loads_gets_rows_or_nothing",
+        |base| async move {
+            let source = Server::source(&base).await;
+            fill_pieces(&source).await;
+            tunnel::agent(&base, &source);
+            let target = Server::empty(&base, "target", 2).await;
+            let real = base.join("real");
+            std::fs::rename(target.socket(), &real).unwrap();
+            let passwd = std::fs::read(SECRET).unwrap();
+            let line = passwd.split(|byte| *byte == b'\n').next().unwrap();
+            // Before the handler of the piece is there, in its place, and when it is used up.
+            for (at, rows) in [("start transaction", false), ("load data local", true), ("update `flytt_shop_copy`", false)] {
+                let (heard, asked) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+                let listener = UnixListener::bind(target.socket()).unwrap();
+                let server = {
+                    let (heard, asked, real) = (heard.clone(), asked.clone(), real.clone());
+                    tokio::spawn(async move {
+                        let mut sessions = tokio::task::JoinSet::new();
+                        while let Ok((near, _)) = listener.accept().await {
+                            let (heard, asked, real) = (heard.clone(), asked.clone(), real.clone());
+                            sessions.spawn(async move { betray(near, &real, at.as_bytes(), &heard, &asked).await });
+                        }
+                    })
+                };
+                let all = load(0);
+                let work = target.engine.load(&all, tokio::sync::mpsc::channel(1).0);
+                let failure = tokio::time::timeout(Duration::from_secs(30), work).await.unwrap().unwrap_err();
+                server.abort();
+                std::fs::remove_file(target.socket()).unwrap();
+                let heard = heard.lock().unwrap().clone();
+                assert!(asked.load(Ordering::SeqCst) > 0, "{at}: it was never in a position to ask: {failure:?}");
+                assert!(!heard.windows(line.len()).any(|part| part == line), "{at}: the file was sent");
+                assert_eq!(heard.len() > 1000, rows, "{at}: {} bytes were sent", heard.len());
+            }
+        },
+    );
 }

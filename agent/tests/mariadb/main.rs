@@ -20,6 +20,7 @@ mod fence;
 mod hostile;
 mod import;
 mod killed;
+mod lent;
 mod obstacles;
 mod schema;
 mod seed;

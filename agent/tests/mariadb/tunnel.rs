@@ -61,7 +61,7 @@ pub(crate) fn agent(base: &Path, source: &Server) {
     agent_at(&base.join("agent"), source);
 }
 
-fn agent_at(socket: &Path, of: &Server) {
+pub(crate) fn agent_at(socket: &Path, of: &Server) {
     let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
     let service = LinkServer::new(Agent(of.engine.clone()));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));

@@ -9,10 +9,13 @@ use flytt_proto::{failure::Failure, name::Migration};
 
 use super::{Mariadb, names};
 use crate::{
-    engine::mysql_family::{
-        failure,
-        quote::{account, literal},
-        session::{Login, Session},
+    engine::{
+        Engine as _,
+        mysql_family::{
+            failure,
+            quote::{account, literal},
+            session::{Login, Session},
+        },
     },
     secret,
 };
@@ -93,6 +96,8 @@ impl Mariadb {
 
     /// They, and the password with them.
     pub(super) async fn drop_own_accounts(&self, migration: &Migration) -> Result<(), Failure> {
+        // Sessions outlive their account.
+        self.end_pouring(migration).await;
         let mut drops = vec![format!("drop database if exists {}", names::database(migration))];
         for (user, host) in [
             (names::replication(migration).as_str(), "localhost"),

@@ -230,6 +230,14 @@ impl Engine for Mariadb {
         Ok(self.rows_of(migration, ask))
     }
 
+    async fn end_pouring(&self, migration: &Migration) {
+        self.snapshots.end(migration).await;
+    }
+
+    async fn end_all_pouring(&self) {
+        self.snapshots.end_all().await;
+    }
+
     async fn end_producers(&self) {
         self.end_backup_programs().await;
     }

@@ -32,6 +32,8 @@ use crate::engine::{
 /// A piece whose link breaks is pulled again for so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two signs of life, whatever the lease.
+const RENEW: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// What may pass by itself.
 const PASSING: [&str; 4] = ["PIPE_BROKEN", "LINK_BROKEN", "UNREACHABLE", "IN_USE"];
 
@@ -56,7 +58,10 @@ impl Load {
     pub async fn run(&self, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         let mut record = self.take_up().await?;
         if record.stage == Stage::Rows {
-            self.rows(&record.manifest, tell).await?;
+            tokio::select! {
+                done = self.rows(&record.manifest, tell) => done?,
+                never = self.renew(&record.manifest) => match never {},
+            }
             if !self.end(&record.manifest.snapshot).await?.unchanged {
                 self.clear().await?;
                 return Err(changed());
@@ -139,6 +144,17 @@ impl Load {
         let pulls = missing.into_iter().map(|piece| async move { self.piece(manifest, piece, rate, add).await });
         stream::iter(pulls).buffer_unordered(wide).try_collect::<Vec<()>>().await?;
         Ok(())
+    }
+
+    /// Says that the copy is at work, however long the target is busy with a table's definition or its indexes.
+    async fn renew(&self, manifest: &Manifest) -> std::convert::Infallible {
+        let pause = Duration::from_millis(manifest.lease_ms / 4).clamp(RENEW.0, RENEW.1);
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Err(failure) = self.manifest(&manifest.snapshot).await {
+                tracing::warn!(code = failure.code, "the source's snapshot is not renewed: {failure}");
+            }
+        }
     }
 
     async fn piece(

@@ -8,6 +8,7 @@ use super::schema::{Ours, Schema};
 use crate::engine::mysql_family::session::Session;
 
 mod fields;
+mod lend;
 mod load;
 mod piece;
 mod progress;
@@ -16,9 +17,9 @@ mod read;
 mod snapshot;
 mod text;
 
+pub use lend::{Lending, Snapshots};
 pub use load::Load;
 pub use piece::Piece;
-pub use snapshot::{Lending, Snapshots};
 
 /// A server of this host, as the dump needs it.
 #[tonic::async_trait]
@@ -38,6 +39,9 @@ pub trait Server: std::fmt::Debug + Send + Sync {
 pub struct Manifest {
     /// Names the snapshot; never the same twice.
     pub snapshot: String,
+    /// How long it stands when nobody asks for anything, in milliseconds; 0 = not known.
+    #[serde(default)]
+    pub lease_ms: u64,
     /// Where replication goes on after it, as the engine writes positions.
     pub position: String,
     /// As many pieces can be read at once.

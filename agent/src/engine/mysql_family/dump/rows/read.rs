@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use flytt_proto::failure::Failure;
-use mysql_async::{Conn, Row, prelude::Queryable as _};
+use mysql_async::{Conn, QueryResult, Row, TextProtocol, prelude::Queryable as _};
 use tokio::sync::mpsc;
 
 use super::{
@@ -17,6 +17,8 @@ use super::{
 use crate::engine::{Poured, mysql_family::failure};
 
 const BLOCK: usize = 1 << 20;
+/// For what a server still sends of an answer that was interrupted.
+const REST: Duration = Duration::from_secs(5);
 
 /// The table is not there any more, or is not the one that the snapshot sees (`ER_TABLE_DEF_CHANGED`), or a column is not.
 const CHANGED: [u16; 4] = [1049, 1054, 1146, 1412];
@@ -36,51 +38,26 @@ pub(super) fn statement(schema: &Schema, piece: &Piece) -> Option<String> {
     Some(format!("select sql_no_cache {select} from {}{history}{}", name(table), piece.condition(table)))
 }
 
-/// Reads until the end, or until nobody listens or takes a block within `patience`; in that case the rest is read and thrown away once `interrupt` has told the server.
-/// An `Err` means that the session is lost.
+/// Reads until the end, or until nobody listens or takes a block within `patience`; in that case `interrupt` tells the server, and
+/// what still comes is thrown away. `taken` is told of each block that found a taker. An `Err` means that the session is lost.
 pub(super) async fn read(
     conn: &mut Conn,
     sql: &str,
     out: &mpsc::Sender<Poured>,
     patience: Duration,
-    interrupt: impl AsyncFnOnce(u32),
+    taken: impl Fn(),
+    interrupt: impl AsyncFnOnce(),
 ) -> Result<End, Failure> {
     // What a SELECT locks of a table's definition is let go with the savepoint: a DDL on the source waits for one piece at most.
     run(conn, "savepoint flytt_piece").await?;
-    let id = conn.id();
-    let mut interrupt = Some(interrupt);
     let end = match conn.query_iter(sql).await {
         Err(error) => refused(error)?,
         Ok(mut answer) => {
-            let mut block = Vec::with_capacity(BLOCK + BLOCK / 4);
-            let mut end = End::Whole;
-            loop {
-                match answer.next().await {
-                    Ok(Some(row)) if interrupt.is_some() => {
-                        text::row(&mut block, Row::unwrap(row));
-                        if block.len() >= BLOCK {
-                            let full = std::mem::replace(&mut block, Vec::with_capacity(BLOCK + BLOCK / 4));
-                            if out.send_timeout(Poured::Block(full), patience).await.is_err()
-                                && let Some(interrupt) = interrupt.take()
-                            {
-                                end = End::Unwanted;
-                                interrupt(id).await;
-                            }
-                        }
-                    }
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(error) => {
-                        let failed = refused(error)?;
-                        if interrupt.is_some() {
-                            end = failed;
-                        }
-                        break;
-                    }
-                }
-            }
-            if matches!(end, End::Whole) && !block.is_empty() && out.send_timeout(Poured::Block(block), patience).await.is_err() {
-                end = End::Unwanted;
+            let end = hand_out(&mut answer, out, patience, taken).await?;
+            if matches!(end, End::Unwanted) {
+                interrupt().await;
+                let rest = async { while let Ok(Some(_)) = answer.next().await {} };
+                tokio::time::timeout(REST, rest).await.map_err(|_| failure::gone("a read that nobody wants does not end"))?;
             }
             end
         }
@@ -90,6 +67,35 @@ pub(super) async fn read(
         run(conn, "rollback to savepoint flytt_piece").await?;
     }
     Ok(end)
+}
+
+async fn hand_out(
+    answer: &mut QueryResult<'_, '_, TextProtocol>,
+    out: &mpsc::Sender<Poured>,
+    patience: Duration,
+    taken: impl Fn(),
+) -> Result<End, Failure> {
+    let mut block = Vec::with_capacity(BLOCK + BLOCK / 4);
+    loop {
+        let is_last = match answer.next().await {
+            Ok(Some(row)) => {
+                text::row(&mut block, Row::unwrap(row));
+                false
+            }
+            Ok(None) => true,
+            Err(error) => return refused(error),
+        };
+        if block.len() >= BLOCK || is_last && !block.is_empty() {
+            let full = std::mem::replace(&mut block, Vec::with_capacity(BLOCK + BLOCK / 4));
+            if out.send_timeout(Poured::Block(full), patience).await.is_err() {
+                return Ok(End::Unwanted);
+            }
+            taken();
+        }
+        if is_last {
+            return Ok(End::Whole);
+        }
+    }
 }
 
 async fn run(conn: &mut Conn, sql: &str) -> Result<(), Failure> {
