@@ -1,6 +1,7 @@
 //! The cutover, and which way it goes when it stops: back before the surrender, forward after it.
 
 use super::*;
+use crate::spec::Engine;
 
 /// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
 /// seconds, when anything fails before the surrender; completed when it fails after.
