@@ -108,7 +108,9 @@ impl Mysql {
         }
         self.run_unlogged(&drops).await?;
         *self.warm.lock().await = None;
-        Ok(())
+        // Last: until the accounts are gone it is the way in.
+        let path = secret::passfile(&self.state, names::OWN_PASSWORD);
+        secret::forget(&path).map_err(|error| super::file(&path, &error))
     }
 }
 

@@ -5,7 +5,10 @@ use flytt_proto::{failure::Failure, name::Migration, v1};
 use super::{Mysql, account::created, closed, names, seed::admitted::clone_is_over};
 use crate::{
     change::{Change, File, Statement, Verb},
-    engine::{Intent, Serving, Upstream, mysql_family::quote::account},
+    engine::{
+        Intent, Serving, Upstream,
+        mysql_family::{process, quote::account},
+    },
     secret,
 };
 
@@ -46,7 +49,14 @@ impl Mysql {
             }
             Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("mysql")),
             Intent::Retire => Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK)]),
-            Intent::Forget { .. } => Ok(vec![gone(secret::passfile(&self.state, migration.as_str()))]),
+            Intent::Forget { .. } => {
+                let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];
+                // The agent's own account went with a copy whose server is down by now and could not drop it.
+                if process::server(&self.config.data_directory).is_none() {
+                    changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
+                }
+                Ok(changes)
+            }
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }
