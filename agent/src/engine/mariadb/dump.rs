@@ -29,8 +29,9 @@ use crate::{
 
 /// The lease on the import's settings is longer.
 const ALIVE: Duration = Duration::from_secs(15);
-/// For the server's own locks: a statement of an application waits no longer for ours than this, and a little.
-const LOCK_WAIT: &str = "set session lock_wait_timeout = 2";
+/// For the server's own locks: a statement of an application waits no longer for ours than this, and a little. Should this agent be
+/// stopped while it holds one, the server ends the session by itself.
+const LOCK_WAIT: &str = "set session lock_wait_timeout = 2, wait_timeout = 3, interactive_timeout = 3";
 /// For all of it, from the last lock on; the locks go when it is over, however it ends.
 const HOLD_LIMIT: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;

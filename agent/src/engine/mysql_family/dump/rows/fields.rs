@@ -53,8 +53,10 @@ pub(super) fn fields(table: &Table, vendor: Vendor) -> Fields {
             // Beside a SET clause MariaDB forgets that a counter was given a value, and a zero becomes the next one.
             Way::Plain if has_set && counts(table, &name) => (name.clone(), Some(format!("@f{at}"))),
             Way::Plain => (name.clone(), None),
+            Way::Number if has_set && counts(table, &name) => (format!("{name} * 1e0"), Some(format!("@f{at}"))),
             Way::Number => (format!("{name} * 1e0"), None),
-            Way::Index => (format!("{name} + 0"), Some(format!("cast(@f{at} as unsigned)"))),
+            // Not by adding zero: the 64th member of a SET would come out negative.
+            Way::Index => (format!("cast({name} as unsigned)"), Some(format!("cast(@f{at} as unsigned)"))),
             Way::Text => (name.clone(), Some(format!("convert(@f{at} using utf8mb4)"))),
         };
         select.push(read);
@@ -120,7 +122,7 @@ mod tests {
             histograms: Vec::new(),
         };
         let fields = fields(&table, Vendor::Mariadb);
-        assert_eq!(fields.select, "`i``d`, `f` * 1e0, `e` + 0, `row_start`, `row_end`");
+        assert_eq!(fields.select, "`i``d`, `f` * 1e0, cast(`e` as unsigned), `row_start`, `row_end`");
         assert_eq!(fields.load, "(@f0, `f`, @f2, `row_start`, `row_end`) set `i``d` = @f0, `e` = cast(@f2 as unsigned)");
         assert_eq!(fields.enums, ["e"]);
     }

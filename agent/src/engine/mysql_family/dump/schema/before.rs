@@ -17,11 +17,12 @@ pub fn before(wanted: &Schema, have: &Schema) -> Vec<Statement> {
         let about = format!("collation of database {name}");
         statements.push(in_database("", about, format!("alter database {name} collate {}", database.collation)));
     }
-    let sequences =
-        |sequence: &&Sequence| !have.sequences.iter().any(|there| same((&there.database, &there.name), sequence.name()));
-    for sequence in wanted.sequences.iter().filter(sequences) {
+    for sequence in &wanted.sequences {
         let (name, next, round) = (identifier(&sequence.name), &sequence.next, &sequence.round);
-        statements.push(in_database(&sequence.database, format!("create sequence {name}"), sequence.create.clone()));
+        if !have.sequences.iter().any(|there| same((&there.database, &there.name), sequence.name())) {
+            statements.push(in_database(&sequence.database, format!("create sequence {name}"), sequence.create.clone()));
+        }
+        // Also of one that is there: an earlier try may have ended in between. It only goes forward.
         let state = format!("do setval({name}, {next}, 0, {round})");
         statements.push(in_database(&sequence.database, format!("state of sequence {name}"), state));
     }

@@ -49,7 +49,16 @@ async fn account(
     } else if is_role {
         account.create.sql = format!("create or replace role {quoted}");
     } else {
-        let shown = session.value(&format!("show create user {quoted}")).await?;
+        // MariaDB says in further rows what a password that has expired was set to expire by.
+        let mut rows = session.rows(&format!("show create user {quoted}")).await?.into_iter();
+        let mut next = || rows.next().and_then(|row| row.into_iter().next().flatten());
+        let shown = next().unwrap_or_default();
+        while let Some(more) = next() {
+            if !more.starts_with("ALTER USER ") {
+                return Err(odd(&format!("account {}", account.name), "the server does not show how it is made as expected"));
+            }
+            account.grants.push(statement(format!("alter account {}", account.name), more));
+        }
         let unknown = || odd(&format!("account {}", account.name), "the server does not show how it is made as expected");
         let rest = shown.strip_prefix("CREATE USER ").ok_or_else(unknown)?;
         let (create, roles) = without_default_roles(rest).ok_or_else(unknown)?;
