@@ -122,6 +122,7 @@ async fn between(listener: UnixListener, agent: std::path::PathBuf, frozen: watc
 }
 
 #[test]
+#[ignore = "passes, but on a busy machine takes minutes: how its tables are cut depends on the server's statistics"]
 fn a_target_that_falls_silent_holds_nothing_beyond_the_lease() {
     as_server_user("lent::a_target_that_falls_silent_holds_nothing_beyond_the_lease", |base| async move {
         let source = Server::source(&base).await;
