@@ -3,7 +3,7 @@
 
 use std::{fs::Permissions, future::Future, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// Runs `test` as a user who may run a server. `name` is the test's own full name.
 pub(crate) fn as_server_user<F: Future<Output = ()>>(name: &str, test: impl FnOnce(PathBuf) -> F) {

@@ -1,30 +1,17 @@
 //! What would make the window long right now, or the fence impossible. Each is a finding that blocks the cutover.
 
+use std::time::Duration;
+
 use flytt_proto::{failure::Failure, name::Migration, v1};
 
 use super::{Mysql, findings::block, names};
-use crate::engine::{Serving, mysql_family::quote::literal};
+use crate::engine::{Serving, mysql_family::transactions};
 
 impl Mysql {
     pub(super) async fn in_the_way(&self, migration: &Migration, ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure> {
         let session = self.session().await?;
-        let mut found = Vec::new();
-        let long = format!(
-            "select trx_mysql_thread_id, timestampdiff(second, trx_started, now()) from information_schema.INNODB_TRX \
-             where trx_started < now() - interval {} microsecond and trx_mysql_thread_id not in \
-             (select ID from information_schema.PROCESSLIST where USER in ('system user', {})) order by trx_started limit 5",
-            u128::from(ready.long_transaction_ms) * 1000,
-            literal(names::AGENT)
-        );
-        for row in session.rows(&long).await? {
-            let mut row = row.into_iter().map(Option::unwrap_or_default);
-            let (thread, age) = (row.next().unwrap_or_default(), row.next().unwrap_or_default());
-            found.push(block(
-                "LONG_TRANSACTION",
-                format!("thread {thread} has been in a transaction for {age} s"),
-                "let it finish, or end it; the fence would cut it off",
-            ));
-        }
+        let long = Duration::from_millis(ready.long_transaction_ms);
+        let mut found = transactions::longer_than(&session, long, names::AGENT).await?;
         let prepared = session.rows("xa recover").await?.len();
         if prepared > 0 {
             found.push(block(

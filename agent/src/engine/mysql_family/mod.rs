@@ -14,3 +14,4 @@ pub(super) mod quote;
 pub(super) mod screen;
 pub mod session;
 pub(super) mod sessions;
+pub(super) mod transactions;

@@ -117,7 +117,7 @@ async fn copy_from(backup: &Backup, migration: &Migration, worker: &Session) -> 
         &format!(" data directory = {} require no ssl", literal(&copy.to_string_lossy())),
     );
     worker.run_secretly(&statement).await.map_err(|failure| {
-        if failure.sentence.contains(TOO_SMALL) {
+        if [TOO_SMALL, NO_ROOM].iter().any(|said| failure.sentence.contains(said)) {
             return no_space(&failure);
         }
         Failure::unknown(
@@ -162,6 +162,8 @@ async fn arrive(into: &Path) -> std::io::Result<()> {
 
 /// CLONE sees beforehand that there is not enough room (`ER_CLONE_DISK_SPACE`).
 const TOO_SMALL: &str = "(error 3873)";
+/// Written to by then, the disk was full; what CLONE takes away as it ends may make room again before anybody looks (`ENOSPC`).
+const NO_ROOM: &str = "(errno: 28 ";
 /// With less than this no file could have grown.
 const FULL: u64 = 4 << 20;
 
