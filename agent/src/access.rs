@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[Role])] = &[
     ("/flytt.v1.Observe/Operation", &[Operator]),
     ("/flytt.v1.Observe/Replication", &[Operator]),
     ("/flytt.v1.Observe/Samples", &[Operator]),
+    ("/flytt.v1.Observe/Ledger", &[Operator]),
     ("/flytt.v1.Operate/Apply", &[Operator]),
     ("/flytt.v1.Operate/Undo", &[Operator]),
     ("/flytt.v1.Operate/Renew", &[Operator]),

@@ -141,6 +141,19 @@ impl Host {
         self.running.lock().expect("no panic while held").contains_key(key)
     }
 
+    /// Where an operation with this record stands.
+    pub(crate) fn becomes(&self, id: &OperationId, recorded: Option<&State>) -> v1::operation_state::State {
+        use v1::operation_state::State as Wire;
+        match recorded {
+            _ if self.is_running(id) => Wire::Running,
+            None => Wire::Never,
+            Some(State::Began | State::Undoing) => Wire::Interrupted,
+            Some(State::Done(_)) => Wire::Done,
+            Some(State::Failed(_)) => Wire::Failed,
+            Some(State::Undone) => Wire::Undone,
+        }
+    }
+
     pub(crate) fn interrupt_all(&self, migration: &Migration) {
         for (id, (running, _)) in self.running.lock().expect("no panic while held").iter() {
             if id.migration == *migration && !running.uninterruptible {

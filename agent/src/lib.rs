@@ -23,6 +23,7 @@ pub mod link;
 mod peers;
 pub mod probe;
 mod recovery;
+pub mod revert;
 pub mod router;
 pub mod run;
 pub mod samples;

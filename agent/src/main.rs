@@ -1,15 +1,16 @@
 //! `flytt-agent`: arguments, log, and off it goes.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use flytt_agent::{
     config::Config,
+    host::Host,
     join,
     probe::{self, Ask, Job, Place},
-    run,
+    revert, run,
 };
-use flytt_proto::failure::Failure;
+use flytt_proto::{failure::Failure, name::Migration};
 use tokio_util::sync::CancellationToken;
 
 /// flytt's agent: serves one database or router host to its operator's controller.
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long)]
         again: bool,
     },
+    /// What flytt has on this host; with a migration's name, take it back without a controller. The agent must be stopped.
+    Revert { migration: Option<Migration> },
     /// Measure the disk under a directory of this host, without agent or controller; one line of JSON.
     #[command(hide = true)]
     Probe {
@@ -90,6 +93,17 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             let identity = join::join(&config()?, join::LIFETIME, again, show).await?;
             tracing::info!("joined {} as {}", identity.deployment, identity.host);
         }
+        Command::Revert { migration } => {
+            let config = config()?;
+            revert::is_owner(&config.state)?;
+            let host = run::open(config).await?;
+            let done = tokio::select! {
+                done = take_back(&host, migration.as_ref()) => done,
+                () = stop.cancelled() => Ok(()),
+            };
+            host.close().await;
+            done?;
+        }
         Command::Probe { directory, seconds, bytes, jobs } => {
             use std::io::Write as _;
             let place = Place::Under { directory, state: None };
@@ -101,6 +115,18 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             writeln!(anstream::stdout(), "{}", serde_json::to_string(&report)?)?;
         }
     }
+    Ok(())
+}
+
+async fn take_back(host: &Arc<Host>, migration: Option<&Migration>) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout();
+    if let Some(migration) = migration {
+        revert::revert(host, migration, |text| _ = writeln!(anstream::stdout(), "{text}")).await?;
+        writeln!(out, "nothing of {migration} is left on {}", host.name)?;
+        return Ok(());
+    }
+    write!(out, "{}", revert::standing(host))?;
     Ok(())
 }
 

@@ -31,6 +31,18 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`; what is at work goes on in its ledger.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure> {
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::refused(
+            "CANNOT_LISTEN",
+            format!("cannot listen on {}: {error}", config.listen),
+            "see `listen` in agent.toml; is another agent running?",
+        )
+    })?;
+    serve_host(open(config).await?, listener, stop).await
+}
+
+/// This host with its ledger, as it was left. Nothing is served yet.
+pub async fn open(config: Config) -> Result<Arc<Host>, Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
     let engine: Option<Arc<dyn crate::engine::Engine>> = match (&config.postgres, &config.mariadb, &config.mysql) {
         (Some(postgres), None, None) => Some(Arc::new(Postgres::new(postgres.clone(), &config.state, config.may_replace_data))),
@@ -60,16 +72,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure>
         None => None,
     };
     let kernel = Kernel::at(&config.tuning.sysctl);
-    let hands = Hands { engine, router, kernel, fuse: Fuse::default() };
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::refused(
-            "CANNOT_LISTEN",
-            format!("cannot listen on {}: {error}", config.listen),
-            "see `listen` in agent.toml; is another agent running?",
-        )
-    })?;
-    let host = Host::open(config, credentials, hands).await?;
-    serve_host(host, listener, stop).await
+    Host::open(config, credentials, Hands { engine, router, kernel, fuse: Fuse::default() }).await
 }
 
 /// Serves an open host on a bound socket. The Lab enters here, with a host of its own making.

@@ -87,6 +87,8 @@ enum Command {
         #[arg(long)]
         revert_tuning: bool,
     },
+    /// What flytt has on a host, by the host's own record, and how to take it back there without a controller.
+    Doctor { host: HostName },
     /// What a host's disks, processors, memory and network are doing, as `iostat -mx` would show it; until Ctrl-C.
     Samples(verb::SamplesOptions),
     /// The whole of it on this machine: throw-away servers, a workload, the move, what was measured.
@@ -178,6 +180,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
             let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };
             verb::finish(&session()?, &migration, settings, view).await
         }
+        Command::Doctor { host } => verb::doctor(&session()?, &host).await,
         Command::Samples(options) => verb::samples(&session()?, &options, view).await,
         Command::Bench(options) => Box::pin(bench::run(options, stop.clone(), view)).await,
         Command::Demo(options) => Box::pin(demo::run(options, stop.clone(), view)).await,

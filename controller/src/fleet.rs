@@ -117,6 +117,15 @@ impl Observer {
         self.settle(host, call.await).await
     }
 
+    /// What flytt has on the host, by the host's own record.
+    pub async fn ledger(&self, host: &HostName) -> Result<v1::LedgerReply, Failure> {
+        let call = async {
+            let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
+            within(ANSWER, client.ledger(v1::LedgerRequest {})).await
+        };
+        self.settle(host, call.await).await
+    }
+
     /// What the host is doing, live or from its history, as it comes.
     pub async fn samples(&self, host: &HostName, request: v1::SamplesRequest) -> Result<Samples, Failure> {
         let call = async {

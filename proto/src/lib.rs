@@ -13,6 +13,7 @@ pub mod name;
 pub mod record;
 
 mod hex;
+mod standing;
 
 /// What stands on the wire (`proto/flytt/v1`). Types that are acted on are turned into checked ones at the edge.
 #[allow(

@@ -36,6 +36,55 @@ async fn rollback_leaves_the_hosts_as_they_were() {
     lab.start(&Fuse::default()).await.expect("and it can begin again");
 }
 
+/// What is left when a controller dies for good, wherever in the cutover: before the surrender each host takes back its own part
+/// when asked, after it none does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_a_controller_each_host_takes_back_its_own_part() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    let standing = lab.session(Fuse::default()).observer.ledger(&"db-old".parse().expect("a name")).await.expect("told");
+    let [shop] = standing.moves.as_slice() else { panic!("{standing:?}") };
+    let admit = shop.operations.iter().find(|operation| operation.step == "admit").expect("it stands");
+    assert!(shop.kept.is_none() && shop.peer == "db-new" && admit.changes.iter().any(|it| it.contains("role")), "{shop:?}");
+    let points = Fuse::at(0);
+    lab.cutover(&points).await.expect("it moves");
+    drop(lab);
+
+    let cases: Vec<u32> = (1..=points.seen().len() as u32).step_by(3).collect();
+    all(cases, 8, |n| async move {
+        let what = format!("reverted after the controller has died at {n}");
+        let mut lab = Lab::new(|_| 0).await;
+        lab.start(&Fuse::default()).await.expect("it follows");
+        lab.cutover(&Fuse::at(n)).await.expect_err("it dies");
+        lab.somebody_serves(&what).await;
+        let moved = lab.world.lock().db(Side::Target).accepts_writes();
+        for (host, came_to) in lab.revert().await {
+            match came_to {
+                Ok(()) => assert!(!moved, "{what}: {host} has taken a move back"),
+                // Nothing was ever asked of it.
+                Err(failure) if host == "lb-1" && failure.code == "NO_PART" => assert!(!moved, "{what}"),
+                Err(failure) if moved => assert_eq!(failure.code, "POINT_OF_NO_RETURN", "{what}: {host}"),
+                Err(failure) => panic!("{what}: {host}: {failure}"),
+            }
+        }
+        if moved {
+            lab.holds(Side::Target, &what).await;
+            lab.resume(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+            return lab.holds(Side::Target, &what).await;
+        }
+        lab.holds(Side::Source, &what).await;
+        lab.is_as_it_was(&what);
+        for host in AGENTS {
+            let standing = lab.session(Fuse::default()).observer.ledger(&host.parse().expect("a name")).await.expect("told");
+            assert!(standing.moves.is_empty(), "{what}: {host}: {standing}");
+        }
+        // A controller that is found again has nothing left to do, and may begin anew.
+        lab.rollback(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+        lab.start(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    })
+    .await;
+}
+
 /// It asks the target four times a second whether it has opened; on record it is before its gate goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_waits_until_the_targets_gate_is_gone() {

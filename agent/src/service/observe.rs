@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use super::{Streamed, migration, operation};
-use crate::{action, engine::Serving, host::Host, ledger::State, samples::Past};
+use crate::{action, engine::Serving, host::Host, ledger::State, revert, samples::Past};
 
 #[derive(Clone, Debug)]
 pub struct Observe(pub Arc<Host>);
@@ -83,25 +83,20 @@ impl v1::observe_server::Observe for Observe {
     }
 
     async fn operation(&self, request: Request<v1::OperationRequest>) -> Result<Response<v1::OperationState>, Status> {
-        use v1::operation_state::State as Wire;
         let id = operation(&request.into_inner().id)?;
         let mut reply = v1::OperationState::default();
-        let state = match self.0.ledger.operation(&id).map(|operation| operation.state) {
-            _ if self.0.is_running(&id) => Wire::Running,
-            None => Wire::Never,
-            Some(State::Began | State::Undoing) => Wire::Interrupted,
-            Some(State::Done(outcome)) => {
-                reply.outcome = Some(outcome);
-                Wire::Done
-            }
-            Some(State::Failed(failure)) => {
-                reply.error = Some(failure.into());
-                Wire::Failed
-            }
-            Some(State::Undone) => Wire::Undone,
-        };
-        reply.set_state(state);
+        let state = self.0.ledger.operation(&id).map(|operation| operation.state);
+        reply.set_state(self.0.becomes(&id, state.as_ref()));
+        match state {
+            Some(State::Done(outcome)) => reply.outcome = Some(outcome),
+            Some(State::Failed(failure)) => reply.error = Some(failure.into()),
+            Some(State::Began | State::Undoing | State::Undone) | None => {}
+        }
         Ok(Response::new(reply))
+    }
+
+    async fn ledger(&self, _request: Request<v1::LedgerRequest>) -> Result<Response<v1::LedgerReply>, Status> {
+        Ok(Response::new(revert::standing(&self.0)))
     }
 
     async fn replication(&self, request: Request<v1::ReplicationRequest>) -> Result<Response<Self::ReplicationStream>, Status> {

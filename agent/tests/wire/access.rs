@@ -19,6 +19,7 @@ const EXPECTED: &[(&str, bool, bool)] = &[
     ("/flytt.v1.Observe/Operation", true, false),
     ("/flytt.v1.Observe/Replication", true, false),
     ("/flytt.v1.Observe/Samples", true, false),
+    ("/flytt.v1.Observe/Ledger", true, false),
     ("/flytt.v1.Operate/Apply", true, false),
     ("/flytt.v1.Operate/Undo", true, false),
     ("/flytt.v1.Operate/Renew", true, false),

@@ -1,6 +1,7 @@
 //! The commands that move: each drives a stretch of the plan, and decides which way to go when it stops.
 
 mod cutover;
+mod doctor;
 mod end;
 mod probe;
 mod samples;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use cutover::cutover;
+pub use doctor::doctor;
 pub use end::{Settings, finish, resume, rollback};
 pub use probe::{ProbeOptions, probe};
 pub use samples::{Options as SamplesOptions, samples};

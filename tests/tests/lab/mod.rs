@@ -27,9 +27,11 @@ use flytt_agent::{
     change::{self, Hands, RouteState},
     config::{Config, Tuning},
     host::Host,
+    revert,
     run::serve_host,
 };
 use flytt_proto::{
+    failure::Failure,
     fuse::Fuse,
     identity::{self, Credentials},
     name::{HostName, Migration},
@@ -89,18 +91,35 @@ pub(crate) struct Lab {
     /// Of source and target.
     pub(crate) kernels: [Kernel; 2],
     load: JoinHandle<()>,
-    agents: Vec<JoinHandle<()>>,
-    stop: CancellationToken,
+    lives: Vec<Life>,
+    agents: Vec<Agent>,
     _dir: tempfile::TempDir,
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.stop.cancel();
         self.load.abort();
-        for agent in &self.agents {
-            agent.abort();
-        }
+    }
+}
+
+/// A supervised agent. Dropped, it is gone.
+#[derive(Debug)]
+struct Agent {
+    work: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    fn start(life: Life, listener: TcpListener, fuse: Fuse) -> Self {
+        let stop = CancellationToken::new();
+        Self { work: tokio::spawn(supervise(life, listener, fuse, stop.clone())), stop }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.work.abort();
     }
 }
 
@@ -116,8 +135,8 @@ impl Lab {
     pub(crate) async fn tuned(blow_at: impl Fn(&str) -> u32, tuning: impl Fn(&Kernel) -> Tuning) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let kernels = ["db-old-kernel", "db-new-kernel"].map(|name| Kernel::new(dir.path().join(name)));
-        let (home, world, stop) = (dir.path().join("home"), World::new(dir.path()), CancellationToken::new());
-        let (mut agents, mut fuses, mut bound) = (Vec::new(), Vec::new(), Vec::new());
+        let (home, world) = (dir.path().join("home"), World::new(dir.path()));
+        let (mut lives, mut agents, mut fuses, mut bound) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for name in AGENTS {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("bound");
@@ -130,12 +149,35 @@ impl Lab {
             let tuning = tuning(&kernels[usize::from(name == "db-new")]);
             let runtime = dir.path().join(format!("{name}-run"));
             let life = Life { name, address, state, runtime, tuning, world: world.clone() };
-            agents.push(tokio::spawn(supervise(life, listener, fuse, stop.clone())));
+            agents.push(Agent::start(life.clone(), listener, fuse));
+            lives.push(life);
         }
         let spec = dir.path().join("shop.toml");
         flytt_proto::durable::write(&spec, SPEC.as_bytes(), 0o600).expect("written");
         let load = world.load();
-        Self { world, spec, home, fuses, name: "shop".parse().expect("a name"), kernels, load, agents, stop, _dir: dir }
+        let name = "shop".parse().expect("a name");
+        Self { world, spec, home, fuses, name, kernels, load, lives, agents, _dir: dir }
+    }
+
+    /// One host after the other takes back its own part, its agent stopped, as a person does who has no controller.
+    pub(crate) async fn revert(&mut self) -> Vec<(&'static str, Result<(), Failure>)> {
+        let mut came_to = Vec::new();
+        for (life, agent) in self.lives.iter().zip(&mut self.agents) {
+            agent.stop.cancel();
+            (&mut agent.work).await.expect("it ends in order");
+            let host = loop {
+                match life.host(Fuse::default()).await {
+                    Some(host) => break host,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            };
+            came_to.push((life.name, revert::revert(&host, &self.name, |_| ()).await));
+            host.close().await;
+            drop(host);
+            let listener = TcpListener::bind(life.address).await.expect("its port is free");
+            *agent = Agent::start(life.clone(), listener, Fuse::default());
+        }
+        came_to
     }
 
     /// A controller that lives until its fuse.

@@ -1,7 +1,10 @@
 //! Reads global settings with their origins, and sets one where it still has the value that is expected. SET GLOBAL alone: nothing
 //! of it outlives the server's process, but for MySQL's redo log, which is switched by a statement of its own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use flytt_proto::failure::Failure;
 
@@ -10,8 +13,10 @@ use super::{super::quote::literal, Session, Setting, Vendor};
 /// Not a variable: what `ALTER INSTANCE` switches, and a status variable shows (MySQL manual, "Disabling Redo Logging").
 pub(super) const REDO_LOG: &str = "innodb_redo_log";
 
-/// A resize goes on in the background; it is waited for so long.
-const SETTLES: Duration = Duration::from_secs(60);
+/// A resize goes on in the background; it is waited for so long. One that is asked for while another is under way may come to
+/// nothing, so it is asked for again.
+const SETTLES: Duration = Duration::from_secs(180);
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
@@ -80,13 +85,19 @@ pub(super) async fn change(
         Err(failure) if is_refusal(&failure) => return Ok(Err(failure.sentence)),
         Err(failure) => return Err(failure),
     }
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
+    let mut asked = begun;
     loop {
         let now = read(session, vendor, &[&setting.name]).await?.remove(&setting.name).map(|reading| reading.value);
         match now {
             Some(now) if now == to => return Ok(Ok(())),
             now if begun.elapsed() < SETTLES && is_resized(&setting.name) && now.as_deref() == Some(from) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
+                if asked.elapsed() >= ASK_AGAIN {
+                    // Refused while the other is under way: then the next one.
+                    let _ = session.run(&statement(&setting.name, from, to)).await;
+                    asked = Instant::now();
+                }
             }
             now => {
                 let now = now.unwrap_or_default();

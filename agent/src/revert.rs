@@ -1,0 +1,151 @@
+//! What flytt has on this host, by the host's own ledger; and how the host takes it back when no controller can be had.
+//!
+//! It is the same undo, under the same guards of the baton, with an epoch above every controller's: one that comes back later is
+//! refused until it takes charge anew. Where the right to accept writes has moved, or is on its way, nothing is taken back here.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+
+use flytt_proto::{
+    failure::Failure,
+    name::{Migration, OperationId},
+    v1::{self, action::Kind, event, ledger_reply as reply},
+};
+
+use crate::{
+    apply::{self, Feed},
+    baton::Phase,
+    host::Host,
+    ledger::{Book, State, no_part},
+    lease,
+};
+
+/// What stands here of each move.
+pub fn standing(host: &Host) -> v1::LedgerReply {
+    let book = host.ledger.book();
+    let moves = names(&book).into_iter().map(|migration| {
+        let operations = begun(&book, &migration).into_iter().map(|id| {
+            let operation = &book.operations[&id];
+            let changes = operation.changes.iter().map(ToString::to_string).collect();
+            let state = host.becomes(&id, Some(&operation.state)).into();
+            reply::Operation { step: id.step.to_string(), state, changes }
+        });
+        reply::Move {
+            phase: host.phase(&migration).unwrap_or(Phase::NoPart).into(),
+            command_epoch: host.ledger.command_epoch(&migration).0,
+            lease_ms: host.leases.remaining_ms(&migration),
+            peer: book.grants.get(&migration).map(ToString::to_string).unwrap_or_default(),
+            guarded: book.guarded.get(&migration).cloned().unwrap_or_default(),
+            operations: operations.collect(),
+            kept: may_go(host, &migration).err().map(Into::into),
+            migration: migration.to_string(),
+        }
+    });
+    v1::LedgerReply { moves: moves.collect() }
+}
+
+/// Takes back what this host did for the move, the last first. `say` is told each change. Safe to repeat: what is taken back
+/// already is not touched again.
+pub async fn revert(host: &Arc<Host>, migration: &Migration, mut say: impl FnMut(&str)) -> Result<(), Failure> {
+    if host.ledger.book().order.iter().all(|id| id.migration != *migration) {
+        return Err(no_part());
+    }
+    match may_go(host, migration) {
+        // What it was promoted for is over once its source serves again.
+        Err(failure) if failure.code == "PROMOTED" => source_serves(host, migration, failure).await?,
+        said => said?,
+    }
+    // A router that holds lets go to whoever may accept writes, as both sides say. A hold that is over then led to the source.
+    if !host.holds(migration).is_empty() {
+        lease::settle(host, migration).await?;
+        if !host.holds(migration).is_empty() {
+            return Err(past(LEADS_ON));
+        }
+    }
+    let epoch = host.ledger.command_epoch(migration).next();
+    for id in begun(&host.ledger.book(), migration).into_iter().rev() {
+        let Feed { mut receiver, mut end } = apply::start_undo(host, id, epoch);
+        loop {
+            tokio::select! {
+                biased;
+                Ok(event) = receiver.recv() => {
+                    if let Some(event::Kind::Doing(text)) = &event.kind {
+                        say(text);
+                    }
+                }
+                done = &mut end => {
+                    done.unwrap_or_else(|_| Err(stopped()))?;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whoever opens a ledger writes beside it: what another user made there, its agent could not open any more.
+pub fn is_owner(state: &Path) -> Result<(), Failure> {
+    let us = nix::unistd::geteuid();
+    let owner = std::fs::metadata(state).map_err(|error| {
+        Failure::refused("NO_LEDGER", format!("{}: {error}", state.display()), "name the agent.toml of the agent in question")
+    })?;
+    if owner.uid() == us.as_raw() {
+        return Ok(());
+    }
+    let user = nix::unistd::User::from_uid(owner.uid().into()).ok().flatten().map_or(owner.uid().to_string(), |user| user.name);
+    Err(Failure::refused(
+        "OTHER_USER",
+        format!("{} belongs to {user}, and this process does not run as that user", state.display()),
+        format!("run it as {user}: runuser -u {user} -- flytt-agent revert"),
+    ))
+}
+
+/// The moves of which something is here.
+fn names(book: &Book) -> Vec<Migration> {
+    let mut names: Vec<Migration> = book.order.iter().map(|id| id.migration.clone()).collect();
+    names.sort();
+    names.dedup();
+    names.retain(|migration| !begun(book, migration).is_empty());
+    names
+}
+
+/// What has begun and is not taken back, in that order.
+fn begun(book: &Book, migration: &Migration) -> Vec<OperationId> {
+    let stands = |id: &&OperationId| id.migration == *migration && book.operations[*id].state != State::Undone;
+    book.order.iter().filter(stands).cloned().collect()
+}
+
+const LEADS_ON: &str = "this router leads to the target";
+
+fn may_go(host: &Host, migration: &Migration) -> Result<(), Failure> {
+    match host.phase(migration) {
+        Some(Phase::Surrendered | Phase::Retired) => Err(past("this source has given the right to accept writes away")),
+        Some(Phase::Open) => Err(past("this target holds the right to accept writes")),
+        Some(Phase::Promoting | Phase::Closed) => host.gate_may_go(migration),
+        _ if has_released(host, migration) => Err(past(LEADS_ON)),
+        _ => Ok(()),
+    }
+}
+
+fn past(sentence: &str) -> Failure {
+    let remedy = "start the agents and run `flytt resume`; once the move is over, `flytt finish` removes what is left";
+    Failure::refused("POINT_OF_NO_RETURN", sentence, remedy)
+}
+
+async fn source_serves(host: &Host, migration: &Migration, otherwise: Failure) -> Result<(), Failure> {
+    let source = host.upstream_of(migration).ok_or_else(no_part)?;
+    match host.ask_baton(migration, &source).await {
+        Ok(said) if matches!(said.phase(), Phase::Serving | Phase::NoPart) => Ok(()),
+        Ok(_) | Err(_) => Err(otherwise),
+    }
+}
+
+fn has_released(host: &Host, migration: &Migration) -> bool {
+    host.ledger.book().operations.iter().any(|(id, operation)| {
+        let released = matches!(operation.action.kind, Some(Kind::Release(_))) && operation.state != State::Undone;
+        id.migration == *migration && released
+    })
+}
+
+fn stopped() -> Failure {
+    Failure::unknown("STOPPED", "it was stopped in the middle", "run `flytt-agent revert` again")
+}
