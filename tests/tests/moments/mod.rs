@@ -1,6 +1,7 @@
 //! A stage with real agents, and what must be true of it after every bad moment: nothing lost, one holder, nothing left.
 //! What goes wrong, and when, is the tests' own business.
 
+mod alone;
 mod bad_input;
 mod dump;
 pub(crate) mod flytt;

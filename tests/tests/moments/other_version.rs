@@ -39,6 +39,10 @@ impl v1::observe_server::Observe for Other {
         unknown()
     }
 
+    async fn ledger(&self, _: Request<v1::LedgerRequest>) -> Result<Response<v1::LedgerReply>, Status> {
+        unknown()
+    }
+
     async fn samples(&self, _: Request<v1::SamplesRequest>) -> Result<Response<Self::SamplesStream>, Status> {
         unknown()
     }
