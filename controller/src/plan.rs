@@ -227,7 +227,7 @@ pub fn move_over(spec: &Spec) -> Plan {
 }
 
 /// Whose source can follow its own replica while it goes on serving.
-fn has_way_back(engine: Engine) -> bool {
+pub fn has_way_back(engine: Engine) -> bool {
     match engine {
         Engine::Mariadb | Engine::Mysql => true,
         Engine::Postgres => false,

@@ -1,11 +1,11 @@
 //! A whole move of a MySQL server under load, by the same commands as PostgreSQL's, and its way back.
 
 use flytt::{spec::Engine, stage::MIGRATION};
+use mysql_async::prelude::Queryable as _;
 
 use super::{
     Holder, Scene, UNLIMITED,
     flytt::Moment::{Begins, Does},
-    pause,
 };
 
 const CUTOVER: [&str; 2] = ["cutover", MIGRATION];
@@ -59,23 +59,28 @@ async fn a_mysql_target_serves_when_its_controller_dies_after_the_surrender_and_
     scene.must(&["resume", MIGRATION]).await;
     scene.follows_back().await;
     // Killed and started again it goes on, and comes up closed.
-    scene.stage.source.kill().await;
+    scene.stage.source.kill_hard();
+    scene.stage.source.start().await.unwrap();
     scene.recovered(&canary).await;
     scene.follows_back().await;
     scene.ends(canary, Holder::Target).await;
 }
 
 impl Scene {
-    /// What the new primary has now is on the old source soon.
+    /// What the new primary has now is on the old source soon. That one lets nobody in but its agent.
     async fn follows_back(&self) {
-        let on_new = self.stage.target.sql("mysql", "SELECT @@global.gtid_executed").await.unwrap();
-        let missing = format!("SELECT gtid_subset('{}', @@global.gtid_executed)", on_new.trim().replace("\\n", ""));
-        for _ in 0..300 {
-            if self.stage.source.sql("mysql", &missing).await.is_ok_and(|answer| answer.trim() == "1") {
-                return;
-            }
-            pause(100).await;
-        }
-        panic!("the old source does not follow\n{}", self.logs());
+        let on_new = self.stage.target.sql("mysql", "SELECT replace(@@global.gtid_executed, '\n', '')").await.unwrap();
+        let passfile = self.stage.place.path().join("db-old/agent/state/secret/_agent.pgpass");
+        let kept = std::fs::read_to_string(passfile).unwrap();
+        let login = mysql_async::OptsBuilder::default()
+            .socket(Some(self.stage.source.socket().display().to_string()))
+            .user(Some("flytt_agent"))
+            .pass(kept.trim_end().rsplit(':').next());
+        let asked = async {
+            let mut old = mysql_async::Conn::new(login).await?;
+            old.query_first::<i8, _>(format!("SELECT wait_for_executed_gtid_set('{}', 60)", on_new.trim())).await
+        };
+        let waited = asked.await;
+        assert!(matches!(waited, Ok(Some(0))), "the old source does not follow: {waited:?}\n{}", self.logs());
     }
 }

@@ -12,11 +12,8 @@ use crate::engine::{
 
 pub(super) fn admits(migration: &Migration, first_packet: &[u8]) -> Admission {
     let first = screen::admits(&names::replication(migration), first_packet);
-    let others = [names::clone(migration), names::back(migration)];
-    match first {
-        Admission::No(_) if others.iter().any(|name| screen::admits(name, first_packet) == Admission::Yes) => Admission::Yes,
-        verdict => verdict,
-    }
+    let mut others = [names::clone(migration), names::back(migration)].into_iter();
+    if others.any(|name| screen::admits(&name, first_packet) == Admission::Yes) { Admission::Yes } else { first }
 }
 
 /// The commands of whoever logged in.
