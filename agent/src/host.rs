@@ -26,7 +26,7 @@ use crate::{
     baton::{Command, Phase, Stance},
     change::{Change, Hands},
     config::Config,
-    engine::Engine,
+    engine::{Engine, Serving},
     import::Imports,
     lease::{self, Leases},
     ledger::{Entry, Ledger, State, no_part},
@@ -426,15 +426,30 @@ impl Host {
 
     /// What `/primary` and friends say.
     pub async fn standing(&self) -> Result<crate::status::Standing, Failure> {
-        let fenced = self.ledger.book().batons.values().any(|baton| match baton.stance() {
+        let (serving, follows) = match &self.hands.engine {
+            Some(engine) => match engine.serving().await? {
+                Serving::Standby => (Serving::Standby, engine.follows().await?),
+                other @ (Serving::Writable | Serving::Down) => (other, false),
+            },
+            None => (Serving::Down, false),
+        };
+        Ok(crate::status::Standing { serving, fenced: self.is_shut(), follows })
+    }
+
+    /// Whether a fence or a gate of ours stands here, as far as is on record.
+    pub fn is_shut(&self) -> bool {
+        let book = self.ledger.book();
+        let shut = book.batons.values().any(|baton| match baton.stance() {
             Stance::Shut | Stance::ShutForGood | Stance::Down => true,
             Stance::Any | Stance::Open => false,
         });
-        let serving = match &self.hands.engine {
-            Some(engine) => engine.serving().await?,
-            None => crate::engine::Serving::Down,
-        };
-        Ok(crate::status::Standing { serving, fenced })
+        // The gate stands before the baton asks for it, and a moment longer.
+        let gated = book.operations.iter().any(|(id, operation)| {
+            matches!(operation.action.kind, Some(v1::action::Kind::Gate(_)))
+                && operation.state != State::Undone
+                && !self.has_opened(&id.migration)
+        });
+        shut || gated
     }
 
     /// What the target of this move was lent of this host's server. Whoever may ask no more is to be on record first.

@@ -88,11 +88,15 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
             async move { host.standing().await }
         }
     };
+    let shut = {
+        let host = host.clone();
+        move || host.is_shut()
+    };
     let status = Status::bind(host.config.status, host.config.agent_check).await.map_err(|error| {
         Failure::refused("CANNOT_LISTEN", format!("the status port: {error}"), "see `status` and `agent_check` in agent.toml")
     })?;
     beside.spawn(async move {
-        if let Err(error) = status.serve(standing).await {
+        if let Err(error) = status.serve(standing, shut).await {
             tracing::error!("the status port: {error}");
         }
     });

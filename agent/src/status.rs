@@ -35,6 +35,8 @@ pub struct Standing {
     pub serving: Serving,
     /// Fenced or gated: applications cannot get in, whatever the server itself would allow.
     pub fenced: bool,
+    /// Of a standby: it follows somebody, so that what it shows does not stand still.
+    pub follows: bool,
 }
 
 impl Standing {
@@ -51,7 +53,8 @@ impl Standing {
     /// `Err` = why the host is not a standby that applications can read from.
     pub fn replica(self) -> Result<(), &'static str> {
         match (self.serving, self.fenced) {
-            (Serving::Standby, false) => Ok(()),
+            (Serving::Standby, false) if self.follows => Ok(()),
+            (Serving::Standby, false) => Err("follows nobody"),
             (Serving::Standby, true) => Err("fenced"),
             (Serving::Writable, _) => Err("primary"),
             (Serving::Down, _) => Err("down"),
@@ -90,13 +93,15 @@ impl Status {
         self.agent_check.as_ref()?.local_addr().ok()
     }
 
-    /// Answers until dropped. `ask` looks at the server; what it says is used for a tenth of a second.
-    pub async fn serve<A, F>(self, ask: A) -> io::Result<()>
+    /// Answers until dropped. `ask` looks at the server; what it says is used for a tenth of a second. `shut` says whether a fence or a
+    /// gate stands by now, which is never told late: two hosts would call themselves the primary.
+    pub async fn serve<A, F, S>(self, ask: A, shut: S) -> io::Result<()>
     where
         A: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Standing, Failure>> + Send + 'static,
+        S: Fn() -> bool + Send + Sync + 'static,
     {
-        let latest = Arc::new(Latest { ask, answer: Mutex::new(None) });
+        let latest = Arc::new(Latest { ask, shut, answer: Mutex::new(None) });
         let http = async {
             match self.http {
                 Some(listener) => axum::serve(Bounded::new(listener), pages(Arc::clone(&latest))).await,
@@ -113,18 +118,26 @@ impl Status {
     }
 }
 
-struct Latest<A> {
+struct Latest<A, S> {
     ask: A,
+    shut: S,
     answer: Mutex<Option<(Instant, Result<Standing, &'static str>)>>,
 }
 
-impl<A, F> Latest<A>
+impl<A, F, S> Latest<A, S>
 where
     A: Fn() -> F,
     F: Future<Output = Result<Standing, Failure>>,
+    S: Fn() -> bool,
 {
-    /// `Err` = why nothing can be said. One question at a time; whoever waited for it takes its answer.
+    /// `Err` = why nothing can be said.
     async fn standing(&self) -> Result<Standing, &'static str> {
+        let lately = self.lately().await?;
+        Ok(Standing { fenced: lately.fenced || (self.shut)(), ..lately })
+    }
+
+    /// One question at a time; whoever waited for it takes its answer.
+    async fn lately(&self) -> Result<Standing, &'static str> {
         let mut answer = self.answer.lock().await;
         if let Some((at, standing)) = &*answer
             && at.elapsed() < FRESH
@@ -144,10 +157,11 @@ where
     }
 }
 
-fn pages<A, F>(latest: Arc<Latest<A>>) -> Router
+fn pages<A, F, S>(latest: Arc<Latest<A, S>>) -> Router
 where
     A: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Standing, Failure>> + Send + 'static,
+    S: Fn() -> bool + Send + Sync + 'static,
 {
     // HAProxy's checks ask by OPTIONS unless told otherwise.
     let page = |tell: fn(Standing) -> Result<(), &'static str>| {
@@ -177,10 +191,11 @@ fn reply(outcome: Result<(), &'static str>) -> Response {
 
 /// HAProxy connects, reads one line and closes (Configuration Manual, `agent-check`). The answer says `up`, never `ready`:
 /// that would cancel the maintenance by which a route is held.
-async fn answer_checks<A, F>(listener: TcpListener, latest: Arc<Latest<A>>) -> io::Result<()>
+async fn answer_checks<A, F, S>(listener: TcpListener, latest: Arc<Latest<A, S>>) -> io::Result<()>
 where
     A: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Standing, Failure>> + Send + 'static,
+    S: Fn() -> bool + Send + Sync + 'static,
 {
     let mut listener = Bounded::new(listener);
     let mut checks = JoinSet::new();

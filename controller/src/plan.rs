@@ -227,10 +227,10 @@ pub fn move_over(spec: &Spec) -> Plan {
 }
 
 /// Whose source can follow its own replica while it goes on serving.
-fn has_way_back(engine: Engine) -> bool {
+pub fn has_way_back(engine: Engine) -> bool {
     match engine {
-        Engine::Mariadb => true,
-        Engine::Postgres | Engine::Mysql => false,
+        Engine::Mariadb | Engine::Mysql => true,
+        Engine::Postgres => false,
     }
 }
 
@@ -499,6 +499,7 @@ mod tests {
     #[test]
     fn the_way_back_is_armed_between_follow_and_ready_by_those_who_can() {
         let (postgres, mariadb) = (steps("postgres"), steps("mariadb"));
+        assert_eq!(steps("mysql"), mariadb);
         let at = mariadb.iter().position(|step| step == "follow").expect("it follows") + 1;
         let back = ["back-credential", "back-admit", "back-follow", "back-mark", "back-arrive"];
         assert_eq!(mariadb[at..at + back.len()], back);

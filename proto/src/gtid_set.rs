@@ -48,6 +48,19 @@ impl GtidSet {
         joined
     }
 
+    /// Those that this server wrote first, by its UUID; none where that is no UUID.
+    #[must_use]
+    pub fn written_by(&self, server: &str) -> GtidSet {
+        let server = uuid(server);
+        GtidSet(
+            self.0
+                .iter()
+                .filter(|((who, _), _)| Some(*who) == server)
+                .map(|(origin, own)| (origin.clone(), own.clone()))
+                .collect(),
+        )
+    }
+
     /// How many transactions it has.
     pub fn count(&self) -> u64 {
         self.0.values().flatten().map(|(first, last)| last - first + 1).fold(0, u64::saturating_add)

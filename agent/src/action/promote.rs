@@ -1,7 +1,7 @@
 //! Target (C6): promoted behind its gate, and proven. Taken back by burning: ended, still gated, never to be opened.
 
 use super::*;
-use crate::{baton::Command, engine::Serving, import};
+use crate::{baton::Command, change::Verb, engine::Serving, import};
 
 #[tonic::async_trait]
 impl Intent for v1::Promote {
@@ -12,7 +12,14 @@ impl Intent for v1::Promote {
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
         import::must_be_over(&at.host).await?;
         claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
-        recipe(at, engine::Intent::Promote).await
+        let mut survey = recipe(at, engine::Intent::Promote).await?;
+        // It has caught up for good.
+        let follow = at.host.changes_of(&at.migration, |action| matches!(action, v1::action::Kind::Follow(_)));
+        survey.changes.extend(follow.into_iter().filter_map(|change| {
+            let Change::Server(Verb::RaiseAppliers { settings }) = change else { return None };
+            Some(Change::Server(Verb::LowerAppliers { settings }))
+        }));
+        Ok(survey)
     }
 
     async fn begin(&self, at: &At) -> Result<(), Failure> {

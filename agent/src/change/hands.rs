@@ -98,6 +98,9 @@ impl Hands {
             }
             Change::Server(Verb::OwnAccounts) => self.tell_if_up(migration, &Verb::DropAccounts).await?,
             Change::Server(Verb::Replicate { .. }) => self.tell_if_up(migration, &Verb::Detach).await?,
+            Change::Server(Verb::RaiseAppliers { settings }) => {
+                self.tell_if_up(migration, &Verb::LowerAppliers { settings: settings.clone() }).await?;
+            }
             Change::Server(Verb::Welcome { .. }) => self.tell_if_up(migration, &Verb::Unwelcome).await?,
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
             Change::Server(
@@ -105,7 +108,8 @@ impl Hands {
             ) => {}
             Change::Server(
                 Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach | Verb::Unwelcome | Verb::DetachBack | Verb::Return,
-            ) => {}
+            )
+            | Change::Server(Verb::LowerAppliers { .. }) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
             Change::ImportSettings(import) => {

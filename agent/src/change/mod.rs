@@ -161,19 +161,38 @@ pub enum Verb {
         port: u16,
     },
     Detach,
-    /// The account that the source follows as, on the way back, by its password's verifier; undo drops it. MariaDB.
+    /// More appliers for a replica that is to catch up, each setting with what was there before; undo puts that back where ours still
+    /// stands. MariaDB, MySQL.
+    RaiseAppliers {
+        settings: Vec<Raised>,
+    },
+    /// The opposite, once it follows nobody.
+    LowerAppliers {
+        settings: Vec<Raised>,
+    },
+    /// The account that the source follows as, on the way back, by its password's verifier; undo drops it. MariaDB,
+    /// MySQL.
     Welcome {
         verifier: String,
     },
     Unwelcome,
-    /// Follows the target from this address on, beside whatever the server does; undo forgets it. MariaDB.
+    /// Follows the target from this address on, beside whatever the server does; undo forgets it. MariaDB,
+    /// MySQL.
     FollowBack {
         host: String,
         port: u16,
     },
     DetachBack,
-    /// What the target has written is applied from now on. MariaDB.
+    /// What the target has written is applied from now on. MariaDB, MySQL.
     Return,
+}
+
+/// A global setting of a replica's appliers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    pub name: String,
+    pub had: String,
+    pub want: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +257,15 @@ impl fmt::Display for Change {
                 Verb::Reopen { read_only: false, .. } => f.write_str("unlock the accounts, writable"),
                 Verb::Replicate { host, port } => write!(f, "replicate from {host}:{port}"),
                 Verb::Detach => f.write_str("forget the source"),
+                Verb::RaiseAppliers { settings } => {
+                    let each: Vec<String> =
+                        settings.iter().map(|it| format!("{} {} (was {})", it.name, it.want, it.had)).collect();
+                    write!(f, "for the catch-up: {}", each.join(", "))
+                }
+                Verb::LowerAppliers { settings } => {
+                    let each: Vec<String> = settings.iter().map(|it| format!("{} {}", it.name, it.had)).collect();
+                    write!(f, "caught up, so again: {}", each.join(", "))
+                }
                 Verb::Welcome { .. } => f.write_str("create the account of the way back"),
                 Verb::Unwelcome => f.write_str("drop the account of the way back"),
                 Verb::FollowBack { host, port } => write!(f, "follow the target at {host}:{port}, too"),

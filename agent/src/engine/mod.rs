@@ -223,6 +223,10 @@ pub trait Engine: Debug + Send + Sync + 'static {
     /// What stands in the way of a short window right now (long transactions, prepared transactions, lag). Empty = nothing.
     async fn obstacles(&self, migration: &Migration, ready: &v1::Ready) -> Result<Vec<v1::Finding>, Failure>;
     async fn serving(&self) -> Result<Serving, Failure>;
+    /// Standby: whether it replicates from somebody. A server in recovery always does, or waits for it.
+    async fn follows(&self) -> Result<bool, Failure> {
+        Ok(true)
+    }
     /// Primary: flushed. Standby: replayed.
     async fn position(&self) -> Result<Position, Failure>;
     async fn replication(&self, migration: &Migration) -> Result<Replication, Failure>;

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -19,6 +19,7 @@ struct Served {
     agent_check: SocketAddr,
     now: watch::Sender<Option<Standing>>,
     asked: Arc<AtomicUsize>,
+    shut: Arc<AtomicBool>,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -28,15 +29,16 @@ async fn serve(standing: Option<Standing>) -> Served {
     let status = Status::bind(any, any).await.unwrap();
     let (http, agent_check) = (status.http_address().unwrap(), status.agent_check_address().unwrap());
     let (now, asked) = (watch::Sender::new(standing), Arc::new(AtomicUsize::new(0)));
-    let (seen, count) = (now.subscribe(), Arc::clone(&asked));
+    let (seen, count, shut) = (now.subscribe(), Arc::clone(&asked), Arc::new(AtomicBool::default()));
+    let told = Arc::clone(&shut);
     let serving = tokio::spawn(async move {
         let ask = move || {
             count.fetch_add(1, SeqCst);
             std::future::ready(seen.borrow().ok_or_else(|| Failure::refused("SECRET", "password=hunter2", "")))
         };
-        status.serve(ask).await.unwrap();
+        status.serve(ask, move || told.load(SeqCst)).await.unwrap();
     });
-    Served { http, agent_check, now, asked, _serving: AbortOnDropHandle::new(serving) }
+    Served { http, agent_check, now, asked, shut, _serving: AbortOnDropHandle::new(serving) }
 }
 
 async fn talk(address: SocketAddr, request: &str) -> String {
@@ -58,7 +60,7 @@ async fn each_page_tells_its_own_truth() {
         (Some((Down, false)), "503 down", "503 down", "down #down\n"),
         (None, "503 unknown", "503 unknown", "down #unknown\n"),
     ] {
-        served.now.send_replace(standing.map(|(serving, fenced)| Standing { serving, fenced }));
+        served.now.send_replace(standing.map(|(serving, fenced)| Standing { serving, fenced, follows: true }));
         sleep(FRESH * 2).await;
         for (page, expected) in [("/primary", primary), ("/replica", replica), ("/health", "200 ok")] {
             let (code, reason) = expected.split_once(' ').unwrap();
@@ -73,6 +75,25 @@ async fn each_page_tells_its_own_truth() {
     }
     assert!(talk(served.http, "POST /primary HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 405 "));
     assert!(talk(served.http, "GET / HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 404 "));
+}
+
+#[tokio::test]
+async fn a_fence_is_told_at_once_and_a_standby_that_stands_still_is_none() {
+    let standing = |serving, follows| Some(Standing { serving, fenced: false, follows });
+    let served = serve(standing(Writable, false)).await;
+    let page = async |path: &str| talk(served.http, &format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+    assert!(page("/primary").await.contains(" 200 "));
+    let asked = served.asked.load(SeqCst);
+    served.shut.store(true, SeqCst);
+    let answer = page("/primary").await;
+    let checked = talk(served.agent_check, "").await;
+    assert!(answer.contains("fenced") && checked == "down #fenced\n", "{answer} {checked}");
+    // However fast this machine is today.
+    assert!(served.asked.load(SeqCst) <= asked + 2);
+    served.shut.store(false, SeqCst);
+    served.now.send_replace(standing(Standby, false));
+    sleep(FRESH * 2).await;
+    assert!(page("/replica").await.contains("follows nobody"));
 }
 
 #[tokio::test]
@@ -98,7 +119,7 @@ async fn a_long_request_is_cut() {
 
 #[tokio::test]
 async fn silent_connections_do_not_keep_others_out() {
-    let served = serve(Some(Standing { serving: Writable, fenced: false })).await;
+    let served = serve(Some(Standing { serving: Writable, fenced: false, follows: false })).await;
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(TcpStream::connect(served.http).await.unwrap());

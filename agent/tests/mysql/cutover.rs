@@ -36,7 +36,7 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     (source, target, tunnel)
 }
 
-async fn streams(target: &Server) {
+pub(crate) async fn streams(target: &Server) {
     let begun = std::time::Instant::now();
     while !target.engine.replication(&shop()).await.unwrap().streaming {
         assert!(

@@ -12,6 +12,7 @@ mod user;
 #[path = "../mariadb/writers.rs"]
 mod writers;
 
+mod back;
 mod cutover;
 mod facts;
 mod fence;

@@ -41,9 +41,22 @@ impl Link for Agent {
 
 /// Serves as the source's agent.
 pub(crate) fn agent(base: &Path, source: &Server) {
-    let incoming = UnixListenerStream::new(UnixListener::bind(base.join("agent")).unwrap());
-    let service = LinkServer::new(Agent(source.engine.clone()));
+    agent_at(&base.join("agent"), source);
+}
+
+fn agent_at(socket: &Path, of: &Server) {
+    let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
+    let service = LinkServer::new(Agent(of.engine.clone()));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+}
+
+/// From the source's loopback port to the target's server. The target's agent serves from the first time on.
+pub(crate) async fn back(base: &Path, source: &Server, target: &Server) -> Tunnel {
+    let socket = base.join("agent-of-target");
+    if !socket.exists() {
+        agent_at(&socket, target);
+    }
+    listen(&socket, source).await
 }
 
 /// From the target's loopback port to the source's server, as long as it is held.
@@ -54,11 +67,15 @@ pub(crate) async fn between(base: &Path, source: &Server, target: &Server) -> Tu
 
 /// The same where the source's agent serves already.
 pub(crate) async fn through(base: &Path, target: &Server) -> Tunnel {
-    let channel = Endpoint::from_shared(format!("unix://{}", base.join("agent").display())).unwrap().connect_lazy();
+    listen(&base.join("agent"), target).await
+}
+
+async fn listen(agent: &Path, here: &Server) -> Tunnel {
+    let channel = Endpoint::from_shared(format!("unix://{}", agent.display())).unwrap().connect_lazy();
     let open = move |frames| {
         let mut client = LinkClient::new(channel.clone());
         async move { client.open(frames).await.map(Response::into_inner) }
     };
-    let port = target.engine.tunnel_port().unwrap();
+    let port = here.engine.tunnel_port().unwrap();
     Tunnel::listen_on_loopback(port, &shop(), open).await.unwrap()
 }

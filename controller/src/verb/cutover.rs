@@ -84,11 +84,12 @@ pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             _ => None,
         })
         .collect();
+    let old = match plan::has_way_back(drive.spec.engine) {
+        true => "the old source is closed and follows it; finish ends that",
+        false => "the old source is ended and comes back read-only",
+    };
     Ok(answer(
-        format!(
-            "{name} has moved to {}; the old source is ended and comes back read-only\nnext:  flytt finish {name}",
-            drive.spec.target
-        ),
+        format!("{name} has moved to {}; {old}\nnext:  flytt finish {name}", drive.spec.target),
         json!({ "migration": name, "moved": true, "cutover_ms": times }),
     ))
 }

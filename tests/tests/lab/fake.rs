@@ -244,6 +244,8 @@ impl Engine for FakeEngine {
             | Verb::Unwelcome
             | Verb::FollowBack { .. }
             | Verb::DetachBack
+            | Verb::RaiseAppliers { .. }
+            | Verb::LowerAppliers { .. }
             | Verb::Return => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())

@@ -18,7 +18,7 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A moment of a step, as the command itself tells it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// It is about to be asked for.
     Begins(&'static str),

@@ -38,6 +38,7 @@ const IN_MARIADB: &str = "SELECT concat('account ', User, '@', Host) FROM mysql.
      UNION ALL SELECT concat('database ', SCHEMA_NAME) FROM information_schema.SCHEMATA \
      WHERE SCHEMA_NAME LIKE 'flytt%' AND SCHEMA_NAME <> 'flytt_canary' \
      UNION ALL SELECT concat('locked ', User, '@', Host) FROM mysql.global_priv WHERE json_value(Priv, '$.account_locked') = '1' \
+     UNION ALL SELECT concat('appliers ', @@global.slave_parallel_threads, ' ', @@global.slave_parallel_mode) \
      UNION ALL SELECT concat('event_scheduler ', @@global.event_scheduler) ORDER BY 1";
 
 /// Accounts that MySQL makes for itself are locked on every server.
@@ -47,6 +48,8 @@ const IN_MYSQL: &str = "SELECT concat('account ', User, '@', Host) AS line FROM 
      UNION ALL SELECT concat('locked ', User, '@', Host) FROM mysql.user WHERE account_locked = 'Y' \
      UNION ALL SELECT concat('persisted ', VARIABLE_NAME) FROM performance_schema.persisted_variables \
      UNION ALL SELECT concat('plugin ', PLUGIN_NAME) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone' \
+     UNION ALL SELECT concat('channel ', CHANNEL_NAME) FROM performance_schema.replication_connection_configuration \
+     UNION ALL SELECT concat('appliers ', @@global.replica_parallel_workers, ' ', @@global.replica_preserve_commit_order) \
      UNION ALL SELECT concat('event_scheduler ', @@global.event_scheduler) ORDER BY line";
 
 impl Trace {

@@ -20,8 +20,9 @@ async fn a_mariadb_server_moves_under_load_and_nothing_is_lost_or_left() {
     assert!(matches!(checked.code, Some(0 | 10)), "{checked}");
     scene.following().await;
     scene.assert_holder(Holder::Source).await;
-    let cutover = scene.must(&CUTOVER).await;
-    assert!(cutover.code == Some(0), "{cutover}");
+    let health = scene.watch_health();
+    scene.must(&CUTOVER).await;
+    health.tells_a_whole_cutover().await;
     assert_eq!(scene.stage.target.sql("app", rows).await.unwrap(), before, "what was there before the move");
     scene.ends(canary, Holder::Target).await;
 }
@@ -37,6 +38,10 @@ async fn a_mariadb_source_serves_again_when_its_controller_dies_before_the_surre
         cutover.kill_hard().await;
         scene.recovered(&canary).await;
         scene.assert_holder(Holder::Source).await;
+        if moment == Does("cut-hold-1") {
+            let (old, new) = scene.health().await;
+            assert!(old.primary == "ok" && new.replica == "fenced", "the gate stands until it is taken back: {old:?} {new:?}");
+        }
         scene.carry_on().await;
     }
     scene.ends(canary, Holder::Source).await;

@@ -6,6 +6,7 @@ mod bad_input;
 mod dump;
 pub(crate) mod flytt;
 mod gates;
+mod health;
 pub(crate) mod left;
 mod mariadb;
 mod mysql;

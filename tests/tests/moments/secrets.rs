@@ -122,6 +122,7 @@ fn secrets(scene: &Scene) -> Vec<Secret> {
     all.push(kept("db-new", MIGRATION));
     if scene.stage.engine != Engine::Postgres {
         all.extend(["db-old", "db-new"].map(|host| kept(host, "_agent")));
+        all.push(kept("db-old", &format!("{MIGRATION}.back")));
     }
     all.push(password(scene.stage.conninfo.clone(), "the canary's password", |text| {
         let text = text.replace(" = ", "=");

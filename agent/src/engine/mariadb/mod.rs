@@ -116,6 +116,10 @@ impl Engine for Mariadb {
         self.now_serving().await
     }
 
+    async fn follows(&self) -> Result<bool, Failure> {
+        self.applies(&*self.session().await?).await
+    }
+
     async fn position(&self) -> Result<Position, Failure> {
         self.reported(&*self.session().await?).await.map(Position::Mariadb)
     }

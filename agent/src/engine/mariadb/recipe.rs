@@ -89,7 +89,9 @@ impl Mariadb {
             true => Vec::new(),
             false => vec![self.shut(migration, "replica", self.events_by_file(migration).await)],
         };
-        changes.extend([Verb::Start, Verb::OwnAccounts, Verb::Replicate { host, port }].map(Change::Server));
+        changes.extend([Verb::Start, Verb::OwnAccounts].map(Change::Server));
+        changes.extend(self.appliers().await?);
+        changes.push(Change::Server(Verb::Replicate { host, port }));
         Ok(changes)
     }
 

@@ -14,9 +14,16 @@ use flytt_proto::{
 
 use super::{Mariadb, names};
 use crate::{
+    change::{Change, Raised, Verb},
     engine::{
         Replication, Serving,
-        mysql_family::{quote::literal, session::Session},
+        mysql_family::{
+            appliers::{self, Wish},
+            beat,
+            facts::{Common, ask},
+            quote::literal,
+            session::Session,
+        },
     },
     secret,
 };
@@ -29,7 +36,8 @@ const TIMES: &str = "set global slave_net_timeout = 10";
 /// Three heartbeats missed, and a little: the threads still say that they run.
 const SILENCE: Duration = Duration::from_millis(3500);
 /// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
-const PARALLEL: [&str; 2] = ["set global slave_parallel_mode = 'optimistic'", "set global slave_parallel_threads = 4"];
+const APPLIERS: &[Wish] =
+    &[Wish::OneOf("slave_parallel_mode", &["optimistic", "aggressive"]), Wish::Many("slave_parallel_threads")];
 
 impl Mariadb {
     /// `None` where the server replicates from nobody.
@@ -70,9 +78,6 @@ impl Mariadb {
         let path = secret::passfile(&self.state, migration.as_str());
         let password = secret::password(&path, &account).map_err(|error| super::file(&path, &error))?;
         session.run("stop slave").await?;
-        for setting in PARALLEL {
-            session.run(setting).await?;
-        }
         let change = password.within(
             &format!(
                 "change master to master_host = {}, master_port = {port}, master_user = {}, master_password = ",
@@ -84,6 +89,29 @@ impl Mariadb {
         );
         session.run_secretly(&change).await?;
         session.run("start slave").await
+    }
+
+    /// What a server that is to follow has less of than it could use. One that is down will have what its option file says.
+    pub(super) async fn appliers(&self) -> Result<Option<Change>, Failure> {
+        let settings = if self.now_serving().await? == Serving::Down {
+            let mut facts = Common::default();
+            facts.at_rest(&self.config.server, &self.config.config_file, None).await;
+            facts.settings
+        } else {
+            let names: Vec<&str> = APPLIERS.iter().map(|wish| wish.name()).collect();
+            ask::settings(&*self.session().await?, &names).await?
+        };
+        let settings = appliers::missing(APPLIERS, |name| settings.get(name).cloned().unwrap_or_default());
+        Ok((!settings.is_empty()).then_some(Change::Server(Verb::RaiseAppliers { settings })))
+    }
+
+    /// Before it follows. One that does already is stopped for it, and goes on with `replicate`.
+    pub(super) async fn raise_appliers(&self, settings: &[Raised]) -> Result<(), Failure> {
+        let session = self.session().await?;
+        if !appliers::unraised(&session, settings).await?.is_empty() && self.slave_status(&session).await?.is_some() {
+            session.run("stop slave").await?;
+        }
+        appliers::raise(&session, settings).await
     }
 
     pub(super) async fn detach(&self) -> Result<(), Failure> {
@@ -139,7 +167,7 @@ impl Mariadb {
             position: Some(Position::Mariadb(applied)),
             upstream: Some(Position::Mariadb(fetched)),
             lag_bytes: bytes,
-            beat_us: self.newest_beat(session, migration).await?,
+            beat_us: beat::newest(session, &names::database(migration)).await?,
             held_bytes: 0,
             trouble,
         })
@@ -160,7 +188,7 @@ impl Mariadb {
     async fn sending(&self, session: &Session, migration: &Migration) -> Result<Replication, Failure> {
         let position = self.position_of(session).await?;
         let streaming = self.has_replica(session, migration).await?;
-        let beat_us = self.newest_beat(session, migration).await?;
+        let beat_us = beat::newest(session, &names::database(migration)).await?;
         let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
         Ok(Replication { streaming, position: Some(Position::Mariadb(position)), beat_us, trouble, ..Replication::default() })
     }
@@ -172,6 +200,12 @@ impl Mariadb {
             literal(&names::replication(migration))
         );
         Ok(session.value(&sql).await? != "0")
+    }
+
+    /// Whether any applier is at work here, also one of a way back that is followed.
+    pub(super) async fn applies(&self, session: &Session) -> Result<bool, Failure> {
+        let threads = "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Slave_SQL'";
+        Ok(session.value(threads).await? != "0")
     }
 
     /// A replica is a standby, and so is whatever takes no writes.

@@ -8,7 +8,10 @@ use nix::sys::signal::Signal;
 use super::Mariadb;
 use crate::{
     change::Verb,
-    engine::{Serving, mysql_family::program::Program},
+    engine::{
+        Serving,
+        mysql_family::{appliers, program::Program},
+    },
 };
 
 impl Mariadb {
@@ -34,6 +37,8 @@ impl Mariadb {
             Verb::Welcome { verifier } => self.welcome(migration, verifier).await,
             Verb::Unwelcome => self.unwelcome(migration).await,
             Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
+            Verb::RaiseAppliers { settings } => self.raise_appliers(settings).await,
+            Verb::LowerAppliers { settings } => appliers::lower(&*self.session().await?, settings).await,
             Verb::DetachBack => self.detach_back(migration).await,
             Verb::Return => {
                 let session = self.unlogged().await?;

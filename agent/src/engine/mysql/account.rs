@@ -101,6 +101,7 @@ impl Mysql {
             (names::replication(migration).as_str(), names::LOOPBACK),
             (names::replication(migration).as_str(), "%"),
             (names::clone(migration).as_str(), names::LOOPBACK),
+            (names::back(migration).as_str(), names::LOOPBACK),
             (names::PROBE, "localhost"),
             (names::AGENT, "localhost"),
         ] {

@@ -36,6 +36,7 @@ impl Mysql {
             return Err(not_admitted(&session.account));
         }
         self.shut(&session).await?;
+        self.pause_back(&session, migration).await?;
         let mark = format!(r#"account lock attribute '{{"{MARK}": "{migration}"}}'"#);
         let statements = altered(accounts(&session, &unlocked(migration)).await?, &mark);
         if !statements.is_empty() {
@@ -81,6 +82,10 @@ impl Mysql {
         }
         if read_only {
             return Ok(());
+        }
+        // The source serves again, which is what counts; the next look before a window finds the way back down.
+        if let Err(failure) = self.rest_back(&session, migration).await {
+            tracing::warn!(code = failure.code, "the way back: {failure}");
         }
         // Last, since it needs room on the disk: a server that restarts before comes up closed, and is opened again.
         self.not_shut(&session).await

@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod account;
+mod back;
+mod beat;
 mod closed;
 mod events;
 mod facts;
@@ -84,6 +86,10 @@ impl Engine for Mysql {
         self.now_serving().await
     }
 
+    async fn follows(&self) -> Result<bool, Failure> {
+        replica::applies(&*self.session().await?).await
+    }
+
     async fn position(&self) -> Result<Position, Failure> {
         position::executed(&*self.session().await?).await.map(Position::Mysql)
     }
@@ -94,6 +100,10 @@ impl Engine for Mysql {
 
     async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         self.changes(migration, intent).await
+    }
+
+    async fn beat(&self, migration: &Migration) -> Result<(), Failure> {
+        self.beat_once(migration).await
     }
 
     async fn final_position(&self, _: &Migration) -> Result<Position, Failure> {
@@ -126,6 +136,23 @@ impl Engine for Mysql {
     async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
         let path = secret::passfile(&self.state, migration.as_str());
         secret::keep_sha2(&path, &names::replication(migration)).map_err(|error| file(&path, &error))
+    }
+
+    async fn back_credential(&self, migration: &Migration) -> Result<String, Failure> {
+        let path = self.back_passfile(migration);
+        secret::keep_sha2(&path, &names::back(migration)).map_err(|error| file(&path, &error))
+    }
+
+    async fn mark_own(&self, migration: &Migration) -> Result<Position, Failure> {
+        self.write_own(migration).await.map(Position::Mysql)
+    }
+
+    async fn has_come_back(&self, migration: &Migration, position: &Position) -> Result<(), Failure> {
+        self.come_back(migration, position::of(position)?).await
+    }
+
+    async fn follows_back(&self, migration: &Migration, end: &Position) -> Result<Option<String>, Failure> {
+        self.follows(migration, position::of(end)?).await
     }
 
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {

@@ -37,9 +37,22 @@ fn for_use(migration: &Migration, part: &str) -> String {
     format!("flytt_{}_{part}", &digest[..20])
 }
 
+/// The source's account on the target, and the name of its channel there, on the way back.
+pub(super) fn back(migration: &Migration) -> String {
+    for_use(migration, "back")
+}
+
+/// Under this key its password is kept; no migration can be called so.
+pub(super) fn back_password(migration: &Migration) -> String {
+    format!("{migration}.back")
+}
+
+/// A pattern of the way back's channels, of whichever move: beside them a server replicates from somebody.
+pub(super) const BACK_CHANNELS: &str = r"'flytt\\_%\\_back'";
+
 /// The accounts that no lock of ours touches, and no fence ends.
-pub(super) fn ours(migration: &Migration) -> [String; 2] {
-    [AGENT.to_owned(), replication(migration)]
+pub(super) fn ours(migration: &Migration) -> [String; 3] {
+    [AGENT.to_owned(), replication(migration), back(migration)]
 }
 
 /// The database of the move's marker.
@@ -61,6 +74,9 @@ mod tests {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         let name = replication(&migration);
         assert!(clone(&migration).len() <= LONGEST && clone(&migration).ends_with(CLONE));
+        assert!(
+            back(&migration).len() <= LONGEST && back(&migration).starts_with("flytt_") && back(&migration).ends_with("_back")
+        );
         assert!(name.len() <= LONGEST && database(&migration).len() <= 64, "{name}");
         let other: Migration = format!("b{}", "-b".repeat(14)).parse().unwrap();
         assert_ne!(name, replication(&other));

@@ -50,6 +50,9 @@ impl Mysql {
                 "find out who made it so; a fence could not be told from it",
             )),
         }
+        if let Some(trouble) = self.back_trouble(&session, migration).await? {
+            found.push(block(&trouble.code, trouble.sentence, &trouble.remedy));
+        }
         let replication = self.look_at_replication(migration).await?;
         if !replication.streaming {
             let sentence = format!("the replica does not replicate: {}", replication.trouble);

@@ -1,5 +1,7 @@
 //! Positions: where a server is, the final one of a source, and the wait until a target has it.
 
+use std::time::Duration;
+
 use flytt_proto::{
     failure::Failure,
     gtid_set::GtidSet,
@@ -10,7 +12,12 @@ use super::{Mysql, names};
 use crate::engine::mysql_family::{quote::literal, session::Session};
 
 /// A wait inside the server is cut into such pieces, so that a stopped applier is noticed.
-const ROUND_SECONDS: &str = "0.5";
+pub(super) const ROUND_SECONDS: &str = "0.5";
+
+/// How long a table that the source has may take to be here.
+const ARRIVE_LIMIT: Duration = Duration::from_secs(30);
+/// Each waits for `lock_wait_timeout`.
+const MOST_TRIES: u32 = 10;
 
 /// What is committed here, written here or replicated, and still in a binary log or not.
 pub(super) async fn executed(session: &Session) -> Result<GtidSet, Failure> {
@@ -27,7 +34,44 @@ impl Mysql {
         session.run(&format!("create database if not exists {database}")).await?;
         let table = "(id int primary key, number bigint unsigned not null, at timestamp(6) not null) engine = InnoDB";
         session.run(&format!("create table if not exists {database}.marker {table}")).await?;
+        let table = "(server char(36) primary key, number bigint unsigned not null) engine = InnoDB";
+        session.run(&format!("create table if not exists {database}.follower {table}")).await?;
         mark(&session, migration).await
+    }
+
+    /// Target: one transaction of its own, while it follows. Returns all that it ever wrote of its own, which must be such marks and
+    /// nothing else: their count stands in the row that they write.
+    pub(super) async fn write_own(&self, migration: &Migration) -> Result<GtidSet, Failure> {
+        // It is logged, unlike whatever else we do to a replica.
+        let session = self.connect().await?;
+        let table = format!("{}.follower", names::database(migration));
+        self.has_arrived(&session, &table).await?;
+        let server = session.value("select @@global.server_uuid").await?;
+        let own = executed(&session).await?.written_by(&server);
+        let counted = session.value(&format!("select number from {table} where server = {}", literal(&server))).await?;
+        if own.count() != counted.parse::<u64>().unwrap_or(0) {
+            let sentence = format!("somebody has written on the target: it has {own}, of which the move knows {counted}");
+            return Err(Failure::refused("ERRANT_TRANSACTIONS", sentence, "find out who wrote on the target; seed it again"));
+        }
+        let write = format!("insert into {table} values ({}, 1) on duplicate key update number = number + 1", literal(&server));
+        session.run("set global super_read_only = off").await?;
+        let written = session.run(&write).await;
+        shut_again(&session).await?;
+        written?;
+        make_durable(&session).await?;
+        Ok(executed(&session).await?.written_by(&server))
+    }
+
+    /// The source made it just now.
+    async fn has_arrived(&self, session: &Session, table: &str) -> Result<(), Failure> {
+        let begun = std::time::Instant::now();
+        while let Err(failure) = session.run(&format!("select 1 from {table} limit 1")).await {
+            if failure.code != "SQL_REFUSED" || begun.elapsed() > ARRIVE_LIMIT {
+                return Err(failure);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Behind `super_read_only` not even we can write a marker, and none is needed: setting it has waited for every commit that
@@ -109,7 +153,22 @@ async fn mark(session: &Session, migration: &Migration) -> Result<(), Failure> {
             "insert into {database}.marker values (1, 1, now(6)) on duplicate key update number = number + 1, at = now(6)"
         ))
         .await?;
-    // Only where the server is set not to flush at each commit.
+    make_durable(session).await
+}
+
+/// Its appliers may hold this up for a moment.
+async fn shut_again(session: &Session) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        match session.run("set global super_read_only = on").await {
+            Err(failure) if failure.code == "IN_USE" && tries < MOST_TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Only where the server is set not to flush at each commit.
+async fn make_durable(session: &Session) -> Result<(), Failure> {
     if !session.is_true("select @@global.sync_binlog = 1 and @@global.innodb_flush_log_at_trx_commit = 1").await? {
         session.run("flush local binary logs, engine logs").await?;
     }

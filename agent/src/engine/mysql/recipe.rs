@@ -47,8 +47,20 @@ impl Mysql {
                 let events = self.events_by_default().await;
                 Ok(vec![Change::Server(Verb::Reopen { events, read_only: false })])
             }
-            Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("mysql")),
-            Intent::Retire => Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK)]),
+            Intent::Welcome { verifier } => {
+                must_be_verifier(verifier)?;
+                Ok(vec![Change::Server(Verb::Welcome { verifier: verifier.to_owned() })])
+            }
+            // The table of the mark that proves it.
+            Intent::Arm => Ok(vec![
+                Change::Server(Verb::Checkpoint),
+                Change::Server(Verb::FollowBack { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port }),
+            ]),
+            Intent::Retire => {
+                Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK), Change::Server(Verb::Return)])
+            }
+            // The agent's own account on the source outlives the copy: it goes with the admission, and its password with it.
+            Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.back_passfile(migration))]),
             Intent::Forget { .. } => {
                 let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];
                 // The agent's own account went with a copy whose server is down by now and could not drop it.
@@ -70,12 +82,9 @@ impl Mysql {
         if self.now_serving().await? == Serving::Down {
             changes.extend(self.shut_at_first_start());
         }
-        changes.extend([
-            Change::Server(Verb::Start),
-            Change::Server(Verb::OwnAccounts),
-            clone_is_over(migration),
-            Change::Server(Verb::Replicate { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port }),
-        ]);
+        changes.extend([Change::Server(Verb::Start), Change::Server(Verb::OwnAccounts), clone_is_over(migration)]);
+        changes.extend(self.appliers().await?);
+        changes.extend([Change::Server(Verb::Replicate { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port })]);
         Ok(changes)
     }
 
@@ -117,7 +126,11 @@ impl Mysql {
         let mut changes = Vec::new();
         match role {
             v1::Role::Target | v1::Role::Source => {
-                if self.now_serving().await? == Serving::Writable {
+                let serving = self.now_serving().await?;
+                if serving != Serving::Down {
+                    changes.push(Change::Server(if role == v1::Role::Target { Verb::Unwelcome } else { Verb::DetachBack }));
+                }
+                if serving == Serving::Writable {
                     changes.push(Change::Server(Verb::DropAccounts));
                     changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
                 }
@@ -125,6 +138,7 @@ impl Mysql {
             v1::Role::Router | v1::Role::Unspecified => {}
         }
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         Ok(changes)
     }
@@ -135,10 +149,7 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
     if direct {
         return Err(no_direct());
     }
-    if !is_verifier(verifier) {
-        let sentence = "the verifier is no caching_sha2_password hash";
-        return Err(Failure::refused("BAD_VERIFIER", sentence, "make the credential again"));
-    }
+    must_be_verifier(verifier)?;
     let name = names::replication(migration);
     let replica = account(&name, names::LOOPBACK);
     let mut run = created(&name, names::LOOPBACK, verifier).to_vec();
@@ -147,6 +158,14 @@ fn admit(migration: &Migration, verifier: &str, direct: bool) -> Result<Vec<Chan
         Change::Server(Verb::OwnAccounts),
         unlogged(format!("create account {name}@{}", names::LOOPBACK), run, vec![format!("drop user if exists {replica}")]),
     ])
+}
+
+fn must_be_verifier(text: &str) -> Result<(), Failure> {
+    if is_verifier(text) {
+        return Ok(());
+    }
+    let sentence = "the verifier is no caching_sha2_password hash";
+    Err(Failure::refused("BAD_VERIFIER", sentence, "make the credential again"))
 }
 
 pub(super) fn no_direct() -> Failure {

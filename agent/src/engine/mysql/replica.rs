@@ -19,9 +19,17 @@ use flytt_proto::{
 
 use super::{Mysql, names, position::executed};
 use crate::{
+    change::{Change, Raised, Verb},
     engine::{
         Replication, Serving,
-        mysql_family::{process, quote::literal, session::Session},
+        mysql_family::{
+            appliers::{self, Wish},
+            beat,
+            facts::{Common, ask},
+            process,
+            quote::literal,
+            session::Session,
+        },
     },
     secret,
 };
@@ -34,12 +42,12 @@ const TIMES: &str = "set global replica_net_timeout = 10";
 /// Three heartbeats missed, and a little: the threads still say that they run.
 const SILENCE: Duration = Duration::from_millis(3500);
 /// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
-const PARALLEL: [&str; 2] = ["set global replica_preserve_commit_order = on", "set global replica_parallel_workers = 4"];
+const APPLIERS: &[Wish] = &[Wish::OneOf("replica_preserve_commit_order", &["ON"]), Wish::Many("replica_parallel_workers")];
 
 impl Mysql {
-    /// `None` where the server replicates from nobody.
+    /// Of the move; `None` where the server replicates from nobody. The channel of the way back is another one.
     pub(super) async fn replica_status(&self, session: &Session) -> Result<Option<Status>, Failure> {
-        session.named("show replica status").await
+        session.named("show replica status for channel ''").await
     }
 
     /// Begins where the seed ended, which is on record in the server itself (`gtid_executed`).
@@ -49,6 +57,8 @@ impl Mysql {
         for setting in ["set global super_read_only = on", TIMES] {
             session.run(setting).await?;
         }
+        // A copy brings its source's channels along, and their passwords (tried).
+        self.detach_back(migration).await?;
         let status = self.replica_status(&session).await?;
         let at = |key: &str| status.as_ref().and_then(|status| status.get(key)).map_or("", String::as_str);
         let account = names::replication(migration);
@@ -72,10 +82,7 @@ impl Mysql {
         }
         let path = secret::passfile(&self.state, migration.as_str());
         let password = secret::password(&path, &account).map_err(|error| super::file(&path, &error))?;
-        session.run("stop replica").await?;
-        for setting in PARALLEL {
-            session.run(setting).await?;
-        }
+        session.run("stop replica for channel ''").await?;
         // Without a count of retries it gives up for good after ten of them (8.4 and later).
         let change = password.within(
             &format!(
@@ -84,17 +91,40 @@ impl Mysql {
                 literal(&account)
             ),
             ", source_auto_position = 1, source_ssl = 0, get_source_public_key = 1, source_connect_retry = 1, \
-             source_retry_count = 0, source_heartbeat_period = 1, source_compression_algorithms = 'uncompressed'",
+             source_retry_count = 0, source_heartbeat_period = 1, source_compression_algorithms = 'uncompressed' for channel ''",
         );
         session.run_secretly(&change).await?;
-        session.run("start replica").await
+        session.run("start replica for channel ''").await
+    }
+
+    /// What a server that is to follow has less of than it could use. One that is down will have what its option file says.
+    pub(super) async fn appliers(&self) -> Result<Option<Change>, Failure> {
+        let settings = if self.now_serving().await? == Serving::Down {
+            let mut facts = Common::default();
+            facts.at_rest(&self.config.server, &self.config.config_file, Some(&self.state)).await;
+            facts.settings
+        } else {
+            let names: Vec<&str> = APPLIERS.iter().map(|wish| wish.name()).collect();
+            ask::settings(&*self.session().await?, &names).await?
+        };
+        let settings = appliers::missing(APPLIERS, |name| settings.get(name).cloned().unwrap_or_default());
+        Ok((!settings.is_empty()).then_some(Change::Server(Verb::RaiseAppliers { settings })))
+    }
+
+    /// Before it follows. One that does already is stopped for it, and goes on with `replicate`.
+    pub(super) async fn raise_appliers(&self, settings: &[Raised]) -> Result<(), Failure> {
+        let session = self.session().await?;
+        if !appliers::unraised(&session, settings).await?.is_empty() && self.replica_status(&session).await?.is_some() {
+            session.run("stop replica for channel ''").await?;
+        }
+        appliers::raise(&session, settings).await
     }
 
     pub(super) async fn detach(&self) -> Result<(), Failure> {
         let session = self.unlogged().await?;
         if self.replica_status(&session).await?.is_some() {
-            session.run("stop replica").await?;
-            session.run("reset replica all").await?;
+            session.run("stop replica for channel ''").await?;
+            session.run("reset replica all for channel ''").await?;
         }
         Ok(())
     }
@@ -116,12 +146,12 @@ impl Mysql {
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
         let session = self.session().await?;
         match self.replica_status(&session).await? {
-            Some(status) => self.receiving(&session, &status).await,
+            Some(status) => self.receiving(&session, migration, &status).await,
             None => self.sending(&session, migration).await,
         }
     }
 
-    async fn receiving(&self, session: &Session, status: &Status) -> Result<Replication, Failure> {
+    async fn receiving(&self, session: &Session, migration: &Migration, status: &Status) -> Result<Replication, Failure> {
         let applied = executed(session).await?;
         let at = |key: &str| status.get(key).map_or("", String::as_str);
         let number = |key: &str| at(key).parse::<u64>().unwrap_or(0);
@@ -129,7 +159,9 @@ impl Mysql {
         let fetched: GtidSet = at("retrieved_gtid_set").parse().unwrap_or_default();
         let missing = fetched.without(&applied);
         let fetched = fetched.joined(&applied);
-        let beats = session.value("select sum(COUNT_RECEIVED_HEARTBEATS) from performance_schema.replication_connection_status");
+        let beats = session.value(
+            "select sum(COUNT_RECEIVED_HEARTBEATS) from performance_schema.replication_connection_status where CHANNEL_NAME = ''",
+        );
         let silent = self.silent_for(format!("{} {} {}", beats.await?, at("source_log_file"), at("read_source_log_pos")));
         let runs = at("replica_io_running") == "Yes" && at("replica_sql_running") == "Yes";
         let streaming = runs && silent < SILENCE;
@@ -149,7 +181,7 @@ impl Mysql {
             position: Some(Position::Mysql(applied)),
             upstream: Some(Position::Mysql(fetched)),
             lag_bytes: bytes,
-            beat_us: 0,
+            beat_us: beat::newest(session, &names::database(migration)).await?,
             held_bytes: 0,
             trouble,
         })
@@ -169,13 +201,19 @@ impl Mysql {
 
     async fn sending(&self, session: &Session, migration: &Migration) -> Result<Replication, Failure> {
         let position = executed(session).await?;
+        let streaming = self.has_replica(session, migration).await?;
+        let beat_us = beat::newest(session, &names::database(migration)).await?;
+        let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
+        Ok(Replication { streaming, position: Some(Position::Mysql(position)), beat_us, trouble, ..Replication::default() })
+    }
+
+    /// Whether the move's replica reads from here.
+    pub(super) async fn has_replica(&self, session: &Session, migration: &Migration) -> Result<bool, Failure> {
         let sql = format!(
             "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Binlog Dump GTID' and USER = {}",
             literal(&names::replication(migration))
         );
-        let streaming = session.value(&sql).await? != "0";
-        let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
-        Ok(Replication { streaming, position: Some(Position::Mysql(position)), trouble, ..Replication::default() })
+        Ok(session.value(&sql).await? != "0")
     }
 
     /// A replica is a standby, and so is whatever takes no writes.
@@ -185,8 +223,28 @@ impl Mysql {
         }
         let session = self.session().await?;
         let read_only = session.is_true("select @@global.read_only").await?;
-        Ok(if read_only || self.replica_status(&session).await?.is_some() { Serving::Standby } else { Serving::Writable })
+        Ok(if read_only || upstream(&session).await?.is_some() { Serving::Standby } else { Serving::Writable })
     }
+}
+
+/// Whom the server replicates from, `host:port`, and as which account; the way back of a move does not count.
+pub(super) async fn upstream(session: &Session) -> Result<Option<(String, String)>, Failure> {
+    let sql = format!(
+        "select concat(HOST, ':', PORT), USER from performance_schema.replication_connection_configuration \
+         where CHANNEL_NAME not like {} and HOST <> '' order by CHANNEL_NAME limit 1",
+        names::BACK_CHANNELS
+    );
+    let row = session.rows(&sql).await?.into_iter().next();
+    Ok(row.map(|row| {
+        let mut row = row.into_iter().map(Option::unwrap_or_default);
+        (row.next().unwrap_or_default(), row.next().unwrap_or_default())
+    }))
+}
+
+/// Whether any applier is at work here, also one of a way back that is followed.
+pub(super) async fn applies(session: &Session) -> Result<bool, Failure> {
+    let appliers = "select count(*) > 0 from performance_schema.replication_applier_status where SERVICE_STATE = 'ON'";
+    session.is_true(appliers).await
 }
 
 /// What stopped it. With several appliers the status only points to the one that knows.
@@ -196,7 +254,7 @@ pub(super) async fn trouble(session: &Session, status: &Status, key: &str) -> St
         return general;
     }
     let worker = "select LAST_ERROR_MESSAGE from performance_schema.replication_applier_status_by_worker \
-                  where LAST_ERROR_NUMBER <> 0 limit 1";
+                  where LAST_ERROR_NUMBER <> 0 and CHANNEL_NAME = '' limit 1";
     match session.value(worker).await {
         Ok(told) if !told.is_empty() => told,
         Ok(_) | Err(_) => general,

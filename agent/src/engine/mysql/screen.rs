@@ -1,5 +1,6 @@
-//! What may pass the tunnel of a move: the replica as its account, and a server that is being copied into as the copy's. Neither may
-//! do what the other does.
+//! What may pass the tunnel of a move: a replica as its account, and a server that is being copied into as the copy's. Neither may
+//! do what the other does. On the source the replica is the target, on the target it is the source: each account exists on one of them
+//! alone.
 
 use flytt_proto::name::Migration;
 
@@ -10,13 +11,9 @@ use crate::engine::{
 };
 
 pub(super) fn admits(migration: &Migration, first_packet: &[u8]) -> Admission {
-    match screen::admits(&names::replication(migration), first_packet) {
-        Admission::No(why) => match screen::admits(&names::clone(migration), first_packet) {
-            Admission::Yes => Admission::Yes,
-            Admission::No(_) | Admission::More => Admission::No(why),
-        },
-        other @ (Admission::Yes | Admission::More) => other,
-    }
+    let first = screen::admits(&names::replication(migration), first_packet);
+    let mut others = [names::clone(migration), names::back(migration)].into_iter();
+    if others.any(|name| screen::admits(&name, first_packet) == Admission::Yes) { Admission::Yes } else { first }
 }
 
 /// The commands of whoever logged in.
@@ -31,7 +28,7 @@ impl Default for ByAccount {
 
 impl Screen for ByAccount {
     fn begins(&mut self, first_packet: &[u8]) {
-        // It was admitted, so it is one of this move's two.
+        // It was admitted, so it is one of this move's.
         if screen::account_of(first_packet).ends_with(names::CLONE.as_bytes()) {
             self.0 = Commands::of(CLONE);
         }
@@ -75,6 +72,7 @@ mod tests {
             (0x12, false, false),
         ] {
             assert_eq!(passes("flytt_shop_repl", command), replica, "{command:#04x}");
+            assert_eq!(passes("flytt_shop_back", command), replica, "{command:#04x}");
             assert_eq!(passes("flytt_shop_clone", command), copy, "{command:#04x}");
         }
         for other in ["flytt_other_clone", "root", "flytt_shop_clon", "_clone"] {

@@ -9,7 +9,10 @@ use super::Mysql;
 use crate::{
     change::Verb,
     command::Command,
-    engine::{Serving, mysql_family::program::Program},
+    engine::{
+        Serving,
+        mysql_family::{appliers, program::Program},
+    },
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -37,8 +40,15 @@ impl Mysql {
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
             Verb::Detach => self.let_go().await,
-            Verb::Welcome { .. } | Verb::Unwelcome | Verb::FollowBack { .. } | Verb::DetachBack | Verb::Return => {
-                Err(super::super::not_for(self, verb))
+            Verb::Welcome { verifier } => self.welcome(migration, verifier).await,
+            Verb::Unwelcome => self.unwelcome(migration).await,
+            Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
+            Verb::RaiseAppliers { settings } => self.raise_appliers(settings).await,
+            Verb::LowerAppliers { settings } => appliers::lower(&*self.session().await?, settings).await,
+            Verb::DetachBack => self.detach_back(migration).await,
+            Verb::Return => {
+                let session = self.unlogged().await?;
+                self.follow_on(&session, migration).await
             }
         }
     }

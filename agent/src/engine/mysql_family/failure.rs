@@ -18,7 +18,8 @@ pub(crate) fn statement(error: &Error) -> Failure {
         code => format!("the server answers: {} (error {code})", server.message),
     };
     match server.code {
-        1617 => Failure::refused("NO_CONNECTION", sentence, "look at SHOW ALL SLAVES STATUS"),
+        // MariaDB's number, then MySQL's.
+        1617 | 3074 => Failure::refused("NO_CONNECTION", sentence, "look at SHOW ALL SLAVES STATUS, or at SHOW REPLICA STATUS"),
         1205 | 1213 => Failure::refused("IN_USE", sentence, "try again in a moment"),
         1053 | 1152 | 1317 | 1927 => Failure::unknown("SERVER_GONE", sentence, "look at the server and its log"),
         1044 | 1142 | 1227 | 1370 | 1410 => {

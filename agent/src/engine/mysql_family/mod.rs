@@ -1,6 +1,8 @@
 //! What MySQL and MariaDB truly share: the client protocol, the driver, quoting, the password hash, the server's process and its
 //! list of threads, and what preflight asks of both. How each replicates, fences and promotes differs, and stays with each engine.
 
+pub(super) mod appliers;
+pub(super) mod beat;
 pub mod dump;
 pub(super) mod entrance;
 pub(super) mod facts;

@@ -37,6 +37,8 @@ impl Postgres {
             | Verb::Unwelcome
             | Verb::FollowBack { .. }
             | Verb::DetachBack
+            | Verb::RaiseAppliers { .. }
+            | Verb::LowerAppliers { .. }
             | Verb::Return => Err(super::super::not_for(self, verb)),
         }
     }

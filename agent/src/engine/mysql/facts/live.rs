@@ -4,7 +4,7 @@ use flytt_proto::failure::Failure;
 
 use super::{super::Mysql, MyFacts, Own};
 use crate::engine::{
-    mysql::names,
+    mysql::{names, replica::upstream},
     mysql_family::{
         facts::{Live, ask},
         session::Session,
@@ -73,12 +73,10 @@ impl Mysql {
 }
 
 async fn live(session: &Session) -> Result<Live, Failure> {
-    let status = session.named("show replica status").await?.unwrap_or_default();
-    let at = |key: &str| status.get(key).cloned().unwrap_or_default();
-    let from = if at("source_host").is_empty() { String::new() } else { format!("{}:{}", at("source_host"), at("source_port")) };
+    let (replicates_from, replicates_as) = upstream(session).await?.unwrap_or_default();
     Ok(Live {
-        replicates_from: from,
-        replicates_as: at("source_user"),
+        replicates_from,
+        replicates_as,
         lost_definers: ask::lost_definers(session, "mysql.user").await?,
         collations_known: ask::set(session, "select COLLATION_NAME from information_schema.COLLATIONS").await?,
         // A role is an account that is locked, without a password.

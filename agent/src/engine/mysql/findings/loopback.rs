@@ -1,28 +1,32 @@
-//! The tunnel reaches the source's server: over TCP on loopback, in clear, because it is encrypted itself.
+//! The tunnel reaches the source's server, and on the way back the target's: over TCP on loopback, in clear, because it is encrypted
+//! itself.
 
 use flytt_proto::v1::Finding;
 
-use super::{Sides, block};
+use super::{super::facts::MyFacts, Sides, block};
 
 pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
-    let source = sides.source;
+    [("source", sides.source), ("target", sides.target)].into_iter().flat_map(|(name, side)| look_at(name, side)).collect()
+}
+
+fn look_at(name: &str, side: &MyFacts) -> Vec<Finding> {
     let mut found = Vec::new();
-    if source.is_on("require_secure_transport") {
+    if side.is_on("require_secure_transport") {
         found.push(block(
             "TLS_REQUIRED",
-            "the source refuses every connection over TCP without TLS (require_secure_transport)".into(),
+            format!("the {name} refuses every connection over TCP without TLS (require_secure_transport)"),
             "SET GLOBAL require_secure_transport = OFF for the time of the move, and let accounts REQUIRE SSL instead",
         ));
     }
-    let listens = source.setting("bind_address").split(',').any(|address| {
+    let listens = side.setting("bind_address").split(',').any(|address| {
         // The part after a slash is the network namespace.
         let address = address.split('/').next().unwrap_or_default().trim();
         matches!(address, "*" | "0.0.0.0" | "::" | "127.0.0.1" | "localhost")
     });
-    if source.is_on("skip_networking") || !listens {
+    if side.is_on("skip_networking") || !listens {
         found.push(block(
             "NOT_ON_LOOPBACK",
-            format!("the source does not listen on 127.0.0.1 (bind_address = {})", source.setting("bind_address")),
+            format!("the {name} does not listen on 127.0.0.1 (bind_address = {})", side.setting("bind_address")),
             "add 127.0.0.1 to bind_address in its option file and restart it: the tunnel ends there",
         ));
     }
@@ -38,7 +42,10 @@ mod tests {
     fn loopback_is_looked_at() {
         assert_eq!(codes(look, |_, _| {}), [""; 0]);
         let set = |key: &'static str, value: &'static str| {
-            codes(look, move |source, _| drop(source.common.settings.insert(key.into(), value.into())))
+            let of_source = codes(look, move |source, _| drop(source.common.settings.insert(key.into(), value.into())));
+            let of_target = codes(look, move |_, target| drop(target.common.settings.insert(key.into(), value.into())));
+            assert_eq!(of_source, of_target, "{key}");
+            of_source
         };
         assert_eq!(set("require_secure_transport", "ON"), ["TLS_REQUIRED"]);
         assert_eq!(set("bind_address", "10.0.0.5,127.0.0.1"), [""; 0]);

@@ -24,16 +24,16 @@ impl Agent {
         let any = || Some("127.0.0.1:0".parse().unwrap());
         let status = Status::bind(any(), any()).await.unwrap();
         let (http, agent_check) = (status.http_address().unwrap().port(), status.agent_check_address().unwrap().port());
-        let standing = watch::Sender::new(Standing { serving, fenced: false });
+        let standing = watch::Sender::new(Standing { serving, fenced: false, follows: true });
         let now = standing.subscribe();
         let serving = tokio::spawn(async move {
-            status.serve(move || std::future::ready(Ok(*now.borrow()))).await.unwrap();
+            status.serve(move || std::future::ready(Ok(*now.borrow())), || false).await.unwrap();
         });
         Self { standing, http, agent_check, _serving: AbortOnDropHandle::new(serving) }
     }
 
     fn is(&self, serving: Serving, fenced: bool) {
-        self.standing.send_replace(Standing { serving, fenced });
+        self.standing.send_replace(Standing { serving, fenced, follows: true });
     }
 }
 
