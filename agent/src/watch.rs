@@ -20,6 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// While the target is written to. Returns only to end the copy.
 pub(crate) async fn copy(at: &At, gates: Option<&v1::Gates>) -> Failure {
+    let _own = at.host.samples.own_work();
     watch(at, gates, Work::Copy(Copy::default())).await
 }
 

@@ -192,6 +192,9 @@ impl Drive<'_> {
 
     async fn one(&mut self, step: &Step, limit: Duration, stop: &CancellationToken) -> Result<(), Stopped> {
         self.view.show(Line::Step { step, spec: self.spec });
+        if step.phase == Phase::Gates {
+            self.look_at_the_machines().await;
+        }
         let failed = |failure| Stopped::Failed { step: step.id.to_string(), failure };
         let action = step.action(self.spec, &self.known).ok_or_else(|| {
             failed(Failure::refused(
@@ -234,6 +237,18 @@ impl Drive<'_> {
                 let event = Event::Failed { step: step.id.clone(), failure: failure.clone() };
                 self.journal.write(event).await.map_err(Stopped::Journal)?;
                 Err(failed(failure))
+            }
+        }
+    }
+
+    /// What the machines have seen of themselves by now: the command may have begun before they had seen anything. A host that
+    /// does not answer is judged by what it said then.
+    async fn look_at_the_machines(&mut self) {
+        for host in [&self.spec.source, &self.spec.target] {
+            if let Ok(now) = self.fleet.observer.facts(host).await
+                && let Some(known) = self.known.facts.get_mut(host)
+            {
+                (known.peak, known.storage) = (now.peak, now.storage);
             }
         }
     }

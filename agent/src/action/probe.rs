@@ -44,7 +44,7 @@ impl Intent for v1::Probe {
         };
         // One outside of a move gives way to us, and has ended soon.
         let hold = tokio::time::timeout(PATIENCE, at.host.probing.clone().lock_owned()).await.map_err(|_| running())?;
-        match measure(ask, hold, at.events.clone()).await {
+        match measure(&at.host, ask, hold, at.events.clone()).await {
             // Not every file system can be measured. The gates make of that what they are told to.
             Err(failure) if is_source || CANNOT.contains(&failure.code.as_str()) => {
                 tracing::warn!(code = failure.code, "{failure}");
@@ -84,15 +84,16 @@ pub(crate) fn start(host: &Arc<Host>, request: v1::ProbeRequest) -> Result<Feed,
         };
         let hold = host.probing.clone().try_lock_owned().map_err(|_| running())?;
         tokio::select! {
-            result = measure(ask, hold, events) => result,
+            result = measure(&host, ask, hold, events) => result,
             () = turn_taken(&host) => Err(busy("has begun")),
         }
     }))
 }
 
 /// `hold` is held until nothing is left of the probe, which may be after somebody has lost interest in it.
-async fn measure(ask: Ask, hold: OwnedMutexGuard<()>, events: Events) -> Result<v1::Outcome, Failure> {
-    let report = probe::run(ask, hold, move |progress| events.say(progress)).await?;
+async fn measure(host: &Host, ask: Ask, hold: OwnedMutexGuard<()>, events: Events) -> Result<v1::Outcome, Failure> {
+    let own = host.samples.own_work();
+    let report = probe::run(ask, (hold, own), move |progress| events.say(progress)).await?;
     Ok(v1::Outcome { kind: Some(v1::outcome::Kind::Probed(Box::new(report))) })
 }
 

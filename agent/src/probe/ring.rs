@@ -22,8 +22,11 @@ use super::{
 /// So many operations are handed over at once. The kernel holds a batch back until it has all of it, so a long one leaves the
 /// disk without work meanwhile; with one at a time there is a system call for each.
 const AT_ONCE: usize = 2;
-/// A wait is interrupted so often to see whether somebody wants an end.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A wait ends so often to see whether somebody wants an end. By an operation of the ring's own: a time limit of the wait itself
+/// would set a timer, and take it back, for every single operation of a job of depth 1.
+static PATIENCE: types::Timespec = types::Timespec::new().nsec(100_000_000);
+/// Names that operation; the others are named by their slots.
+const TICK: u64 = u64::MAX;
 /// What is under way may take so long to come back once an end is wanted.
 const LAST_CALL: Duration = Duration::from_secs(10);
 
@@ -32,9 +35,13 @@ pub(super) fn offered() -> io::Result<()> {
     let ring = IoUring::new(2)?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    let needed = [opcode::ReadFixed::CODE, opcode::WriteFixed::CODE, opcode::Read::CODE, opcode::Write::CODE];
-    let has_all = needed.iter().all(|code| probe.is_supported(*code)) && ring.params().is_feature_ext_arg();
-    if has_all { Ok(()) } else { Err(io::Error::other("the kernel's io_uring is too old")) }
+    let needed =
+        [opcode::ReadFixed::CODE, opcode::WriteFixed::CODE, opcode::Read::CODE, opcode::Write::CODE, opcode::Timeout::CODE];
+    if needed.iter().all(|code| probe.is_supported(*code)) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the kernel's io_uring is too old"))
+    }
 }
 
 /// A ring with its job's buffers. `under_way` operations may still write to them.
@@ -44,6 +51,8 @@ struct Ring {
     under_way: usize,
     /// Of these, pushed but not handed over yet.
     queued: usize,
+    /// The operation that ends a wait is under way. The kernel drops it with the ring.
+    ticking: bool,
     /// Buffers are registered; an unprivileged user's RLIMIT_MEMLOCK may be too small for that.
     fixed: bool,
     block: u32,
@@ -66,14 +75,15 @@ impl Drop for Ring {
 
 impl Ring {
     fn new(file: &File, job: &Job) -> io::Result<Self> {
-        let depth = u32::from(job.depth);
+        // One more for the tick.
+        let entries = u32::from(job.depth) + 1;
         // Each of these spares interrupts of the thread; older kernels know fewer of them.
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            .build(depth)
-            .or_else(|_| IoUring::builder().setup_coop_taskrun().build(depth))
-            .or_else(|_| IoUring::new(depth))?;
+            .build(entries)
+            .or_else(|_| IoUring::builder().setup_coop_taskrun().build(entries))
+            .or_else(|_| IoUring::new(entries))?;
         ring.submitter().register_files(&[file.as_raw_fd()])?;
         let mut buffers = Buffers::new(usize::from(job.depth), job.block as usize);
         let block = |index| libc::iovec { iov_base: buffers.block(index).as_mut_ptr().cast(), iov_len: job.block as usize };
@@ -85,7 +95,8 @@ impl Ring {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EPERM)) => false,
             Err(error) => return Err(error),
         };
-        Ok(Self { ring, buffers: ManuallyDrop::new(buffers), under_way: 0, queued: 0, fixed, block: job.block })
+        let buffers = ManuallyDrop::new(buffers);
+        Ok(Self { ring, buffers, under_way: 0, queued: 0, ticking: false, fixed, block: job.block })
     }
 
     /// Puts one operation into the queue; the next wait hands it over.
@@ -98,13 +109,18 @@ impl Ring {
             (false, true) => opcode::ReadFixed::new(file, memory, self.block, slot).offset(offset).build(),
             (false, false) => opcode::Read::new(file, memory, self.block).offset(offset).build(),
         };
-        #[allow(unsafe_code, reason = "the kernel is told where to read and write")]
-        // SAFETY: the block belongs to this slot, the slot has nothing else under way, and the block outlives it (see Drop).
-        let pushed = unsafe { self.ring.submission().push(&entry.user_data(u64::from(slot))) };
-        pushed.map_err(|_| io::Error::other("the queue is full"))?;
+        self.enqueue(&entry.user_data(u64::from(slot)))?;
         self.under_way += 1;
         self.queued += 1;
         Ok(())
+    }
+
+    fn enqueue(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        #[allow(unsafe_code, reason = "the kernel is told where to read and write")]
+        // SAFETY: the block belongs to its slot, the slot has nothing else under way, and the block outlives it (see Drop); the
+        // tick's time is a static.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        pushed.map_err(|_| io::Error::other("the queue is full"))
     }
 
     /// Hands over what was pushed. What the kernel does not take now, the next wait hands over.
@@ -115,15 +131,21 @@ impl Ring {
 
     /// Hands over what is left of what was pushed, and waits until something has come back, or for a while.
     fn wait(&mut self) -> io::Result<()> {
-        let patience = types::Timespec::from(PATIENCE);
-        let arguments = types::SubmitArgs::new().timespec(&patience);
+        if !self.ticking {
+            self.enqueue(&opcode::Timeout::new(&raw const PATIENCE).build().user_data(TICK))?;
+            self.ticking = true;
+        }
         self.queued = 0;
-        passing(self.ring.submitter().submit_with_args(1, &arguments))
+        passing(self.ring.submit_and_wait(1))
     }
 
     /// What has come back: slot and outcome of each.
     fn reap(&mut self, into: &mut Vec<(u16, io::Result<()>)>) {
         for entry in self.ring.completion() {
+            if entry.user_data() == TICK {
+                self.ticking = false;
+                continue;
+            }
             self.under_way -= 1;
             let outcome = match entry.result() {
                 error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
@@ -138,7 +160,7 @@ impl Ring {
 /// An interrupted wait, or a kernel that has its hands full, is no error: the next one goes on.
 fn passing(outcome: io::Result<usize>) -> io::Result<()> {
     match outcome.map_err(|error| (error.raw_os_error(), error)) {
-        Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
+        Ok(_) | Err((Some(libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
         Err((_, error)) => Err(error),
     }
 }
@@ -156,12 +178,12 @@ pub(super) fn run(
     let mut ring = Ring::new(file, job)?;
     let mut slots: Vec<u16> = (0..job.depth).collect();
     let mut back = Vec::with_capacity(slots.len());
-    let cpu = meter::cpu();
+    let cpu = meter::cpu() + meter::cpu_of_workers();
     let mut meter = Meter::new(Instant::now());
     let mut handed = vec![meter.began(); slots.len()];
     let (mut told, mut ending, mut failed) = (0, None, None);
+    let mut now = meter.began();
     loop {
-        let now = Instant::now();
         let elapsed = now.duration_since(meter.began());
         if ending.is_none() && (elapsed >= limit || halt.is_asked() || failed.is_some()) {
             ending = Some(now);
@@ -186,7 +208,7 @@ pub(super) fn run(
             return Err(failed.unwrap_or_else(|| io::ErrorKind::TimedOut.into()));
         }
         ring.wait()?;
-        let now = Instant::now();
+        now = Instant::now();
         ring.reap(&mut back);
         for (slot, outcome) in back.drain(..) {
             slots.push(slot);
@@ -200,7 +222,7 @@ pub(super) fn run(
             tell(elapsed, meter.operations());
         }
     }
-    meter.spent(meter::cpu().saturating_sub(cpu));
+    meter.spent((meter::cpu() + meter::cpu_of_workers()).saturating_sub(cpu));
     match failed {
         Some(error) => Err(error),
         None => Ok(meter),

@@ -36,8 +36,7 @@ pub(super) fn between(before: &Snapshot, after: &Snapshot, data: &[String]) -> O
         pressure: Some(pressure(&before.stalled, &after.stalled, seconds)),
         disks: disks.collect(),
         nets: nets.collect(),
-        p50: None,
-        p99: None,
+        ..Sample::default()
     })
 }
 

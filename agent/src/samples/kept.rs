@@ -31,6 +31,8 @@ struct Kept {
     /// Which of the disks hold the data directory.
     #[prost(uint32, repeated, tag = "9")]
     data: Vec<u32>,
+    #[prost(bool, tag = "10")]
+    own: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -50,7 +52,8 @@ pub(super) fn decode(row: &[u8]) -> Option<Vec<Sample>> {
 }
 
 fn keep(sample: &Sample) -> Kept {
-    let mut kept = Kept { at_ms: sample.at_ms, length_ms: (sample.seconds * 1000.0).round() as u64, ..Kept::default() };
+    let mut kept =
+        Kept { at_ms: sample.at_ms, length_ms: (sample.seconds * 1000.0).round() as u64, own: sample.own, ..Kept::default() };
     if let Some(mut cpu) = sample.cpu {
         kept.has_cpu = true;
         kept.hundredths.extend(columns::cpu(&mut cpu).map(hundredths));
@@ -102,7 +105,7 @@ fn recall(kept: Kept) -> Option<Sample> {
         _ => None,
     };
     let seconds = kept.length_ms as f64 / 1000.0;
-    Some(Sample { at_ms: kept.at_ms, seconds, cpu, memory, pressure, disks, nets, p50: None, p99: None })
+    Some(Sample { at_ms: kept.at_ms, seconds, cpu, memory, pressure, disks, nets, own: kept.own, p50: None, p99: None })
 }
 
 fn hundredths(number: &mut f64) -> i64 {
@@ -138,6 +141,7 @@ mod tests {
                 Disk { name: "dm-1".into(), data: true, ..Disk::default() },
             ],
             nets: vec![Net { name: "eth0".into(), rx_bytes_s: 1.25e10, ..Net::default() }],
+            own: true,
             ..Sample::default()
         };
         let mut expected = sample.clone();

@@ -13,7 +13,8 @@ use super::columns;
 pub(super) fn sum_up(samples: &[Arc<Sample>]) -> Option<Sample> {
     let last = samples.last()?;
     let seconds = samples.iter().map(|sample| sample.seconds).sum();
-    let of = || Sample { at_ms: last.at_ms, seconds, ..Sample::default() };
+    let own = samples.iter().any(|sample| sample.own);
+    let of = || Sample { at_ms: last.at_ms, seconds, own, ..Sample::default() };
     let mut three = [of(), of(), of()];
 
     let cpus: Vec<_> = samples.iter().filter_map(|sample| sample.cpu).collect();

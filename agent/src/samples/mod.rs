@@ -8,6 +8,7 @@ mod history;
 mod interval;
 mod kept;
 mod minute;
+mod own;
 mod peak;
 mod snapshot;
 #[cfg(test)]
@@ -26,6 +27,8 @@ use tokio::sync::broadcast;
 
 use crate::device::{self, Under};
 use history::{Batch, History, Span};
+use own::Ours;
+pub use own::Own;
 use snapshot::Reader;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,6 +51,7 @@ struct Shared {
     live: broadcast::Sender<Arc<v1::Sample>>,
     recent: Mutex<Recent>,
     history: Mutex<Option<History>>,
+    ours: Ours,
 }
 
 /// What the sampler has and the disk has not.
@@ -85,8 +89,12 @@ impl Samples {
         let place = data.as_ref().map(|data| data.to_string_lossy().into_owned());
         let (history, keeper) = History::start(&state.join("samples.db"), place).map_err(cannot)?;
         let recent = Recent { peaks: (peak::none(), peak::none()), ..Recent::default() };
-        let shared =
-            Arc::new(Shared { live: broadcast::channel(8).0, recent: Mutex::new(recent), history: Mutex::new(Some(history)) });
+        let shared = Arc::new(Shared {
+            live: broadcast::channel(8).0,
+            recent: Mutex::new(recent),
+            history: Mutex::new(Some(history)),
+            ours: Ours::default(),
+        });
         let (stop, stopped) = mpsc::channel();
         let sampler = Sampler { shared: shared.clone(), data };
         let sampler = thread::Builder::new().name("samples".into()).spawn(move || sampler.run(&stopped)).map_err(cannot)?;
@@ -102,6 +110,11 @@ impl Samples {
     /// The last minute, oldest first. From memory.
     pub fn recent(&self) -> Vec<Arc<v1::Sample>> {
         self.shared.recent.lock().expect("no panic while held").last.iter().cloned().collect()
+    }
+
+    /// For as long as the answer lives, what the disks do is the agent's doing: shown as such, and no part of any peak.
+    pub fn own_work(&self) -> Own {
+        self.shared.ours.begin()
     }
 
     /// The most that the data directory's device was seen to do, in a month at most. From memory.
@@ -223,8 +236,9 @@ impl Sampler {
                 return self.hand_over();
             }
             let after = reader.take();
+            let own = self.shared.ours.since_last();
             if let Some(sample) = interval::between(&before, &after, &names)
-                && self.add(Arc::new(sample))
+                && self.add(Arc::new(v1::Sample { own, ..sample }))
             {
                 self.hand_over();
                 names = self.look_under();

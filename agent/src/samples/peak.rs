@@ -11,10 +11,10 @@ pub(super) fn none() -> Peak {
     Peak { commit_await_ms: -1.0, ..Peak::default() }
 }
 
-/// What one sample says of `device`; `None` where it says nothing of a second of it.
+/// What one sample says of `device`; `None` where it says nothing of a second of its load.
 pub(super) fn of(sample: &Sample, device: &str) -> Option<Peak> {
     let disk = sample.disks.iter().find(|disk| disk.name == device)?;
-    SECOND.contains(&sample.seconds).then(|| Peak {
+    (SECOND.contains(&sample.seconds) && !sample.own).then(|| Peak {
         device: device.to_owned(),
         write_iops: disk.w_s,
         read_iops: disk.r_s,
@@ -74,5 +74,15 @@ mod tests {
         assert_eq!(peak.observed_s, 3.01, "eight seconds in one are not observed second by second");
         assert_eq!(peak.commit_await_ms, -1.0);
         assert_eq!(over(samples.iter(), "sdb"), none());
+    }
+
+    #[test]
+    fn what_the_agent_did_itself_is_no_load() {
+        let disks = |w_s| vec![Disk { name: "sda".into(), w_s, ..Disk::default() }];
+        let probed = Sample { at_ms: 2, seconds: 1.0, own: true, disks: disks(50_000.0), ..Sample::default() };
+        let samples = [Sample { at_ms: 1, seconds: 1.0, disks: disks(40.0), ..Sample::default() }, probed];
+        let peak = over(samples.iter(), "sda");
+        assert_eq!((peak.write_iops, peak.observed_s), (40.0, 1.0));
+        assert_eq!(over(samples[1..].iter(), "sda"), none(), "a second of it is not one of observation");
     }
 }

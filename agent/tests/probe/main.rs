@@ -199,11 +199,13 @@ fn an_agent_that_is_killed_leaves_nothing() {
     volume.end();
 }
 
-/// Sets a seccomp filter that refuses system call 425 (io_uring_setup, the same number everywhere) with EPERM, as a
-/// container does, and becomes the program.
-const WITHOUT_URING: &str = r#"
-my ($prctl, $seccomp) = `uname -m` =~ /aarch64/ ? (167, 277) : (157, 317);
-my $filter = pack("SCCL" x 4, 0x20,0,0,0, 0x15,0,1,425, 0x06,0,0,0x00050001, 0x06,0,0,0x7fff0000);
+/// Sets a seccomp filter that refuses a system call with an error, and becomes the program. Its arguments are the call's numbers
+/// on x86-64 and on aarch64, the error's number, and the program's line.
+const REFUSING: &str = r#"
+my $arm = `uname -m` =~ /aarch64/;
+my ($prctl, $seccomp) = $arm ? (167, 277) : (157, 317);
+my ($intel, $other, $error) = splice @ARGV, 0, 3;
+my $filter = pack("SCCL" x 4, 0x20,0,0,0, 0x15,0,1,$arm ? $other : $intel, 0x06,0,0,0x00050000 + $error, 0x06,0,0,0x7fff0000);
 my $program = pack("S x6 P", 4, $filter);
 syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "prctl: $!";
 syscall($seccomp, 1, 0, $program) == 0 or die "seccomp: $!";
@@ -214,12 +216,58 @@ exec @ARGV or die;
 fn where_io_uring_is_refused_threads_do_it() {
     let volume = Volume::new("ext4", 300);
     let line = agent(volume.path(), &["--seconds", "1", "--job", "randwrite-4k-qd8", "--job", "randrw-8k-qd3", "--job", COMMITS]);
-    let output = command("perl").args(["-e", WITHOUT_URING]).args(&line).output().unwrap();
+    // io_uring_setup has the same number everywhere; a container's filter says EPERM.
+    let output = command("perl").args(["-e", REFUSING, "425", "425", "1"]).args(&line).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: v1::ProbeReport = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report.way.starts_with("pread/pwrite: io_uring is refused (Operation not permitted"), "{}", report.way);
     assert!(report.results.len() == 3 && report.results.iter().all(|result| result.operations > 0), "{report:?}");
     volume.end();
+}
+
+/// The code by which the agent's program ends, where it must end so.
+fn refused_as(mut line: std::process::Command) -> String {
+    let output = line.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    said
+}
+
+/// Quotas in the words of the kernel: EDQUOT, once when room is reserved and once when it is written to.
+#[test]
+fn a_quota_that_is_used_up() {
+    let volume = Volume::new("ext4", 300);
+    let free = volume.free();
+    for [intel, other] in [["285", "47"], ["18", "68"]] {
+        let mut perl = command("perl");
+        perl.args(["-e", REFUSING, intel, other, "122"]).args(agent(volume.path(), &["--seconds", "1"]));
+        let said = refused_as(perl);
+        assert!(said.contains("PROBE_QUOTA") && said.contains("--size"), "{said}");
+        until("the space is back", || volume.free() == free);
+    }
+    volume.end();
+}
+
+#[test]
+fn a_directory_of_somebody_else() {
+    use std::os::unix::process::CommandExt as _;
+    let volume = Volume::new("ext4", 300);
+    // Where it is built, the program need not be one that everybody may reach.
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = place.path().join("flytt-agent");
+    fs::copy(env!("CARGO_BIN_EXE_flytt-agent"), &program).unwrap();
+    let mut as_nobody = command(&program.display().to_string());
+    as_nobody.args(&agent(volume.path(), &["--seconds", "1"])[1..]).uid(65534).gid(65534).current_dir("/");
+    let said = refused_as(as_nobody);
+    assert!(said.contains("PROBE_DENIED") && said.contains("the database's own user"), "{said}");
+    volume.end();
+}
+
+/// As on NFS, or vfat.
+#[test]
+fn a_file_system_without_unnamed_files() {
+    assert_eq!(refused(ask(under(Path::new("/sys")), 1, &[])).code, "NO_UNNAMED_FILE");
 }
 
 #[test]

@@ -12,13 +12,16 @@ use crate::{demo, halt::Halt, stage::Disk, verb::Answer, view::View};
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProbeOptions {
     /// Runs of each job and kind.
-    #[arg(long, default_value_t = 7)]
-    runs: usize,
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
     /// Of each run.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
     #[arg(long, default_value_t = 1024)]
     mib: u64,
+    /// Only this one of the jobs, by the name of its lines; may be given several times [default: all].
+    #[arg(long = "job", value_parser = clap::builder::PossibleValuesParser::new(JOBS.map(|(name, ..)| name)))]
+    jobs: Vec<String>,
     /// The directory whose disk is measured.
     #[arg(long, default_value = "/tmp")]
     base: PathBuf,
@@ -50,6 +53,9 @@ pub(crate) async fn run(options: ProbeOptions, stop: &CancellationToken, view: &
     let disk = Disk::new(&options.base, options.mib << 20)?;
     let mut lines = Vec::new();
     for (name, job, words, by) in JOBS {
+        if !options.jobs.is_empty() && !options.jobs.iter().any(|asked| asked == name) {
+            continue;
+        }
         let words = [words, by].concat();
         let measured = demo::unless_stopped(stop, in_turn(&options, &disk, job, &words)).await??;
         let of_job = compared(name, &measured);
@@ -103,12 +109,17 @@ fn compared(job: &str, pairs: &[(Run, Run)]) -> Vec<Value> {
     let line = |what: &str, unit: &str, of: fn(&Run) -> f64| {
         let ours = pairs.iter().map(|(ours, _)| of(ours)).collect::<Vec<_>>();
         let peer = pairs.iter().map(|(_, peer)| of(peer)).collect::<Vec<_>>();
-        // Of each pair by itself, too: what the machine did meanwhile touched both.
-        let ratios = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer.max(1e-9) * 1e3).collect();
+        // Of each pair by itself, too: what the machine did meanwhile touched both. Half of the pairs lie between the quartiles: a
+        // ratio whose quartiles lie far apart, or on both sides of 1, says little.
+        let mut ratios: Vec<f64> = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer.max(1e-9)).collect();
+        ratios.sort_by(f64::total_cmp);
+        let at = |share: f64| round(ratios[((ratios.len() - 1) as f64 * share).round() as usize], 3);
+        let (quartiles, middle) = ([at(0.25), at(0.75)], median(ratios.iter().map(|ratio| ratio * 1e3).collect()));
         let (ours, peer) = (median(ours), median(peer));
         json!({
             "bench": format!("probe/{job}/{what}"), "ours": ours, "peer": peer, "ratio": round(ours / peer.max(1e-9), 3),
-            "unit": unit, "runs": pairs.len(), "median_of_ratios": round(median(ratios) / 1e3, 3), "peer_is": "fio",
+            "unit": unit, "runs": pairs.len(), "median_of_ratios": round(middle / 1e3, 3), "quartiles_of_ratios": quartiles,
+            "peer_is": "fio",
         })
     };
     vec![line("iops", "1/s", |run| run.iops), line("p99", "us", |run| run.p99_us), line("cpu-per-io", "us", |run| run.cpu_us)]
@@ -137,5 +148,7 @@ mod tests {
         let lines = compared("commit-8k", &[(run(100.0), run(50.0)), (run(300.0), run(100.0)), (run(200.0), run(100.0))]);
         assert_eq!((&lines[0]["bench"], &lines[0]["ratio"]), (&json!("probe/commit-8k/iops"), &json!(2.0)));
         assert_eq!((&lines[0]["median_of_ratios"], &lines[2]["ratio"]), (&json!(2.0), &json!(1.0)));
+        let far = compared("commit-8k", &[1.0, 2.0, 3.0, 4.0, 5.0].map(|iops| (run(iops), run(1.0))));
+        assert_eq!(far[0]["quartiles_of_ratios"], json!([2.0, 4.0]));
     }
 }

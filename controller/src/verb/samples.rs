@@ -74,15 +74,23 @@ pub async fn samples(session: &Session, options: &Options, view: &mut dyn View) 
     Ok(Answer::nothing())
 }
 
+/// Loads have a day: what happened at night or at noon is not in less.
+const DAY: u64 = 86_400;
+
 fn describe(host: &HostName, peak: &Peak) -> String {
     let commit = match peak.commit_await_ms {
-        wait if wait < 0.0 => "not seen".to_owned(),
-        wait => format!("{wait:.2} ms"),
+        wait if wait < 0.0 => "what a commit waits is not known yet".to_owned(),
+        wait => format!("a commit waits {wait:.2} ms"),
     };
-    let (hours, minutes) = ((peak.observed_s / 3600.0) as u64, (peak.observed_s / 60.0) as u64 % 60);
+    let seconds = peak.observed_s as u64;
+    let watched = match seconds {
+        0..120 => format!("{seconds} s"),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    };
+    let short = if seconds < DAY { "\nthat is less than a day: the load of a whole day may be higher" } else { "" };
     format!(
-        "{host}: {} wrote {:.0} times in its busiest second, {}; read {:.0} times and wrote {:.1} MiB at most; a commit waits {commit}\n\
-         seen second by second for {hours} h {minutes:02} min since {}",
+        "{host}: {} wrote {:.0} times in its busiest second, {}; read {:.0} times and wrote {:.1} MiB at most; {commit}\n\
+         seen second by second for {watched} since {}{short}",
         peak.device,
         peak.write_iops,
         time(peak.at_ms),
@@ -102,6 +110,9 @@ fn table(sample: &Sample) -> String {
     let mut head = format!("{}  {:.2} s", time(sample.at_ms), sample.seconds);
     if sample.p50.is_some() {
         head.push_str("  the most of each column");
+    }
+    if sample.own {
+        head.push_str("  flytt itself kept the disks busy: no part of the peak");
     }
     let mut lines = vec![head];
     if let Some(cpu) = &sample.cpu {
@@ -206,14 +217,17 @@ mod tests {
         assert!(text.contains(" 2345.68 "), "{text}");
         let widths: Vec<usize> = text.lines().rev().filter(|line| !line.is_empty()).take(3).map(str::len).collect();
         assert_eq!(widths, [widths[0]; 3], "columns stand below each other:\n{text}");
+        assert!(!text.contains("flytt itself") && table(&Sample { own: true, ..sample }).contains("flytt itself"), "{text}");
     }
 
     #[test]
     fn a_peak_says_over_which_time_it_was_seen() {
         let peak =
             Peak { device: "vdb".into(), write_iops: 812.4, observed_s: 7_320.0, commit_await_ms: -1.0, ..Peak::default() };
-        let text = describe(&"db-old".parse().unwrap(), &peak);
+        let of = |observed_s| describe(&"db-old".parse().unwrap(), &Peak { observed_s, ..peak.clone() });
+        let text = of(7_320.0);
         assert!(text.contains("db-old: vdb wrote 812 times") && text.contains("for 2 h 02 min"), "{text}");
-        assert!(text.contains("a commit waits not seen"), "{text}");
+        assert!(text.contains("a commit waits is not known yet") && text.contains("less than a day"), "{text}");
+        assert!(of(9.4).contains("for 9 s since") && !of(86_400.0).contains("less than a day"), "{text}");
     }
 }

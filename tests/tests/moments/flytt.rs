@@ -91,6 +91,11 @@ impl Flytt {
 
     /// Waits for a line; every story that waits in vain fails here.
     pub(crate) async fn until(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        self.within(LIMIT, what, is).await
+    }
+
+    /// The same, for what takes its time.
+    pub(crate) async fn within(&mut self, limit: Duration, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let search = async {
             while let Some(line) = self.lines.recv().await {
                 self.heard.push(line.clone());
@@ -100,7 +105,7 @@ impl Flytt {
             }
             None
         };
-        let found = tokio::time::timeout(LIMIT, search).await;
+        let found = tokio::time::timeout(limit, search).await;
         match found {
             Ok(Some(line)) => line,
             Ok(None) => panic!("flytt {} ended before {what}: {}", self.name, shown(&self.heard)),

@@ -1,5 +1,5 @@
-//! Gates on real disks and servers: a target that is too slow is refused before a byte is moved, in words for its provider; what
-//! an operator accepts goes on, on record; and a catch-up that never ends is not waited for.
+//! Gates on real disks and servers: a target that is too slow is refused before a byte is moved, in words for its provider; one
+//! that cannot take the copy ends it; what an operator accepts goes on, on record; and a catch-up that never ends is not waited for.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
     FAST, Holder, Scene,
     flytt::{Ended, Moment},
     pause,
-    slow::SlowDisk,
+    slow::{BusyDisk, SlowDisk},
 };
 
 /// The scene's file with other gates.
@@ -117,6 +117,36 @@ async fn a_disk_that_is_too_slow_is_refused_before_a_byte_is_moved_and_says_why(
     let accepted =
         |event: &Event| matches!(event, Event::Found { findings, .. } if findings.iter().any(|it| it.code == "GATE_IOPS"));
     assert!(record.iter().any(accepted), "{record:?}");
+    scene.must(&["rollback", "demo"]).await;
+    scene.ends(canary, Holder::Source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_take_the_copy_ends_it_and_is_gone_on_with_where_that_is_accepted() {
+    let scene = Scene::set(50, FAST).await;
+    let busy = BusyDisk::under(&scene.stage.target, &scene.agents().target, 3 << 20).await;
+    let file = with_gates(&scene, "gates.toml", "block = [\"storage\"]");
+    let canary = scene.canary().await;
+    let start = scene.flytt(&["start", &file]).ends_within(Duration::from_secs(240)).await;
+    assert_eq!((start.code, start.failures()), (Some(6), vec!["GATE_STORAGE"]), "{start}\n{}", scene.logs());
+    assert!(start.began("seed") && !start.began("follow"), "while the copy is made, which is not whole: {start}");
+    let (level, sentence, remedy) = found(&start, "GATE_STORAGE");
+    println!("{sentence}\n→ {remedy}");
+    assert_eq!(level, "block");
+    for part in [&busy.device, "was busy all the time and a write waited ", "(10 ms at most is asked for)", " a second"] {
+        assert!(sentence.contains(part), "{part}: {sentence}");
+    }
+    assert!(remedy.contains("max_rate") && remedy.contains("--accept GATE_STORAGE"), "{remedy}");
+    scene.recovered(&canary).await;
+    scene.assert_nothing_left(Holder::Source).await;
+
+    let mut start = scene.flytt(&["start", &file, "--accept", "GATE_STORAGE"]);
+    let heard = start.within(Duration::from_secs(240), "the finding", |line| line["finding"]["code"] == "GATE_STORAGE").await;
+    assert_eq!(heard["finding"]["level"], "accepted", "{heard}");
+    // Enough seen: the rest of the copy need not take its time.
+    busy.allow(0);
+    let start = start.end().await;
+    assert_eq!(start.code, Some(0), "{start}\n{}", scene.logs());
     scene.must(&["rollback", "demo"]).await;
     scene.ends(canary, Holder::Source).await;
 }

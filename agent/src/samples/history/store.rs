@@ -268,7 +268,8 @@ fn insert(
     let (place, device) = batch.data.as_ref().map(|(place, device)| (place.as_str(), device.as_str())).unzip();
     let seen = peak::over(batch.samples.iter().map(AsRef::as_ref), device.unwrap_or_default());
     let waits = |wait: fn(&flytt_proto::v1::sample::Disk) -> Option<f64>| {
-        let disks = batch.samples.iter().flat_map(|sample| &sample.disks).filter(|disk| Some(disk.name.as_str()) == device);
+        let load = batch.samples.iter().filter(|sample| !sample.own);
+        let disks = load.flat_map(|sample| &sample.disks).filter(|disk| Some(disk.name.as_str()) == device);
         let mut waits: Vec<f64> = disks.filter_map(wait).collect();
         waits.sort_unstable_by(f64::total_cmp);
         minute::rank(&waits, 0.5)

@@ -82,6 +82,19 @@ fn only_what_was_seen_of_this_data_directory_counts() {
 }
 
 #[test]
+fn a_probe_of_our_own_is_kept_and_is_no_peak() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("samples.db");
+    let probed = |at| Arc::new(Sample { own: true, ..Sample::clone(&second(at, 50_000.0)) });
+    let only_probed = batch(vec![probed(4), probed(5)]);
+    let (_, peak) = through(&path, vec![batch(vec![second(1, 5.0), probed(2), probed(3)]), only_probed]).unwrap();
+    assert_eq!((peak.write_iops, peak.observed_s, peak.commit_await_ms), (5.0, 1.0, 0.05));
+    let own: Vec<bool> = everything(&path, false).iter().map(|sample| sample.own).collect();
+    assert_eq!(own, [false, true, true, true, true], "it can be looked back at");
+    assert!(everything(&path, true).iter().all(|minute| minute.own), "of a minute, too");
+}
+
+#[test]
 fn pages_go_by_row_and_by_label() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("samples.db");
