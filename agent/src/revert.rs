@@ -15,7 +15,7 @@ use crate::{
     apply::{self, Feed},
     baton::Phase,
     host::Host,
-    ledger::{Book, State, no_part},
+    ledger::{Book, Operation, State, no_part},
     lease,
 };
 
@@ -110,8 +110,17 @@ fn names(book: &Book) -> Vec<Migration> {
 
 /// What has begun and is not taken back, in that order.
 fn begun(book: &Book, migration: &Migration) -> Vec<OperationId> {
-    let stands = |id: &&OperationId| id.migration == *migration && book.operations[*id].state != State::Undone;
+    let stands = |id: &&OperationId| {
+        let operation = &book.operations[*id];
+        id.migration == *migration && operation.state != State::Undone && !has_only_looked(operation)
+    };
     book.order.iter().filter(stands).cloned().collect()
+}
+
+/// Of it there is a record, and nothing else.
+fn has_only_looked(operation: &Operation) -> bool {
+    let looks = matches!(operation.action.kind, Some(Kind::Check(_) | Kind::Probe(_) | Kind::Judge(_) | Kind::Prove(_)));
+    looks && operation.changes.is_empty()
 }
 
 const LEADS_ON: &str = "this router leads to the target";
