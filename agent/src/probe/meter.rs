@@ -109,7 +109,8 @@ pub(super) fn cpu_of_workers() -> Duration {
     let name = format!("iou-wrk-{}", gettid());
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|thread| thread.path());
     let ours = threads.filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
-    let used = ours.filter_map(|thread| fs::read_to_string(thread.join("schedstat")).ok()?.split(' ').next()?.parse().ok());
+    let used =
+        ours.filter_map(|thread| fs::read_to_string(thread.join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok());
     Duration::from_nanos(used.sum())
 }
 
