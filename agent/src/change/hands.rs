@@ -99,12 +99,19 @@ impl Hands {
             Change::Server(Verb::OwnAccounts) => self.tell_if_up(migration, &Verb::DropAccounts).await?,
             Change::Server(Verb::Replicate { .. }) => self.tell_if_up(migration, &Verb::Detach).await?,
             Change::Server(Verb::Welcome { .. }) => self.tell_if_up(migration, &Verb::Unwelcome).await?,
+            Change::Server(Verb::Shut(was)) => self.engine()?.tell(migration, &Verb::Unshut(was.clone())).await?,
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
             Change::Server(
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
             Change::Server(
-                Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach | Verb::Unwelcome | Verb::DetachBack | Verb::Return,
+                Verb::DropAccounts
+                | Verb::Reopen { .. }
+                | Verb::Detach
+                | Verb::Unwelcome
+                | Verb::DetachBack
+                | Verb::Return
+                | Verb::Unshut(_),
             ) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,

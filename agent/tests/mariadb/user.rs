@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs `test` as a user who may run a server. `name` is the test's own full name.
 pub(crate) fn as_server_user<F: Future<Output = ()>>(name: &str, test: impl FnOnce(PathBuf) -> F) {

@@ -62,6 +62,7 @@ impl Engine for FakeEngine {
             system: db.system.into(),
             data_bytes: db.rows.len() as u64,
             series: String::new(),
+            copied: String::new(),
             address: String::new(),
             place: db.dir.display().to_string(),
             detail: String::new(),
@@ -244,7 +245,9 @@ impl Engine for FakeEngine {
             | Verb::Unwelcome
             | Verb::FollowBack { .. }
             | Verb::DetachBack
-            | Verb::Return => unreachable!("{verb:?} is another engine's"),
+            | Verb::Return
+            | Verb::Shut(_)
+            | Verb::Unshut(_) => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ impl Mariadb {
             Verb::Unwelcome => self.unwelcome(migration).await,
             Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
             Verb::DetachBack => self.detach_back(migration).await,
+            Verb::Shut(_) | Verb::Unshut(_) => Err(super::super::not_for(self, verb)),
             Verb::Return => {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await

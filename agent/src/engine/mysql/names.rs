@@ -52,6 +52,11 @@ pub(super) fn trial(migration: &Migration) -> String {
     format!("{}$trial", migration.identifier())
 }
 
+/// The database of a logical copy's progress, on the target while it runs.
+pub(super) fn copy(migration: &Migration) -> String {
+    format!("{}_copy", migration.identifier())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +66,7 @@ mod tests {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         let name = replication(&migration);
         assert!(clone(&migration).len() <= LONGEST && clone(&migration).ends_with(CLONE));
-        assert!(name.len() <= LONGEST && database(&migration).len() <= 64, "{name}");
+        assert!(name.len() <= LONGEST && database(&migration).len() <= 64 && copy(&migration).len() <= 64, "{name}");
         let other: Migration = format!("b{}", "-b".repeat(14)).parse().unwrap();
         assert_ne!(name, replication(&other));
         assert_eq!(replication(&"shop".parse().unwrap()), "flytt_shop_repl");

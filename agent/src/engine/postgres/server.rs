@@ -37,7 +37,9 @@ impl Postgres {
             | Verb::Unwelcome
             | Verb::FollowBack { .. }
             | Verb::DetachBack
-            | Verb::Return => Err(super::super::not_for(self, verb)),
+            | Verb::Return
+            | Verb::Shut(_)
+            | Verb::Unshut(_) => Err(super::super::not_for(self, verb)),
         }
     }
 
