@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-samples bench-probe
+.PHONY: help setup demo test check bench bench-samples bench-probe bench-seed
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,3 +39,9 @@ bench-probe: setup ## measure the I/O probe beside fio, in turn
 	packaging/setup.sh fio
 	cargo build --release --workspace --locked
 	target/release/flytt bench probe
+
+bench-seed: setup ## measure a dump of MariaDB and of MySQL beside the plain pipeline and mydumper, in turn: minutes each
+	packaging/setup.sh mydumper zstd mariadb-dump
+	cargo build --release --workspace --locked
+	target/release/flytt bench seed --engine mariadb
+	target/release/flytt bench seed --engine mysql

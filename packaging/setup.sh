@@ -40,9 +40,12 @@ look() {
     have mkfs.ext4 || missing+=(e2fsprogs)
     { have mkfs.xfs && have xfs_io; } || missing+=(xfsprogs)
     have perl || missing+=(perl-base)
-    # What a target of make needs beyond that, by the name of program and package.
+    # What a target of make needs beyond that, by the name of the program; most packages are called the same.
     local more
-    for more in "$@"; do have "$more" || missing+=("$more"); done
+    for more in "$@"; do
+        have "$more" && continue
+        case $more in mariadb-dump) missing+=(mariadb-client) ;; *) missing+=("$more") ;; esac
+    done
 }
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -94,15 +94,21 @@ impl Events {
         let (sender, mut receiver) = mpsc::channel::<Progress>(16);
         let (events, began) = (self.clone(), Instant::now());
         tokio::spawn(async move {
-            while let Some(Progress { done, total }) = receiver.recv().await {
+            // What an earlier try has left was not copied at this one's rate.
+            let mut first: Option<(Instant, u64)> = None;
+            while let Some(Progress { done, total, rows }) = receiver.recv().await {
                 sign_of_life();
                 events.copied.store(done, Ordering::Relaxed);
                 events.expected.store(total, Ordering::Relaxed);
                 let since = events.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
                 events.copied_ms.store(since, Ordering::Relaxed);
-                let rate = done as f64 / began.elapsed().as_secs_f64().max(0.001);
+                let (since, before) = *first.get_or_insert((Instant::now(), done));
+                let rate = match since.elapsed().as_secs_f64() {
+                    young if young < 1.0 => done as f64 / began.elapsed().as_secs_f64().max(0.001),
+                    seconds => done.saturating_sub(before) as f64 / seconds,
+                };
                 let eta_seconds = if total >= done && rate > 0.0 { (total - done) as f64 / rate } else { -1.0 };
-                events.say(v1::Progress { done, total, rate, eta_seconds, text: String::new() });
+                events.say(v1::Progress { done, total, rate, eta_seconds, text: String::new(), rows });
             }
         });
         sender

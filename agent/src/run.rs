@@ -52,7 +52,10 @@ pub async fn open(config: Config) -> Result<Arc<Host>, Failure> {
             let pipes = Arc::new(link::pipe::Pipes::new(credentials.clone()));
             Some(Arc::new(Mariadb::new(mariadb.clone(), &config.state, config.may_replace_data).through(pipes)))
         }
-        (None, None, Some(mysql)) => Some(Arc::new(Mysql::new(mysql.clone(), &config.state, config.may_replace_data))),
+        (None, None, Some(mysql)) => {
+            let pipes = Arc::new(link::pipe::Pipes::new(credentials.clone()));
+            Some(Arc::new(Mysql::new(mysql.clone(), &config.state, config.may_replace_data).through(pipes)))
+        }
         (None, None, None) => None,
         (_, _, _) => {
             let sentence = "agent.toml has more than one of the sections [postgres], [mariadb] and [mysql]";

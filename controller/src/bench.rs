@@ -2,6 +2,7 @@
 //! rest. One JSON line per comparison; the measuring itself is the demo's, the canary's and the kernel's.
 
 mod probe;
+mod seed;
 
 use std::{
     collections::BTreeSet,
@@ -54,6 +55,8 @@ pub(crate) struct Options {
 enum Only {
     /// The probe beside fio.
     Probe(probe::ProbeOptions),
+    /// A dump beside the vendor's own pipeline and mydumper.
+    Seed(seed::SeedOptions),
 }
 
 /// What the moves and seeds themselves say is not for here.
@@ -65,8 +68,10 @@ impl View for Silent {
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
-    if let Some(Only::Probe(options)) = options.only {
-        return probe::run(options, &stop, view).await;
+    match options.only {
+        Some(Only::Probe(options)) => return probe::run(options, &stop, view).await,
+        Some(Only::Seed(options)) => return seed::run(options, &stop, view).await,
+        None => {}
     }
     // Only PostgreSQL's copies have a peer here.
     let options = if options.engine == Engine::Postgres { options } else { Options { seeds: 0, ..options } };

@@ -102,14 +102,21 @@ impl Hands {
                 self.tell_if_up(migration, &Verb::LowerAppliers { settings: settings.clone() }).await?;
             }
             Change::Server(Verb::Welcome { .. }) => self.tell_if_up(migration, &Verb::Unwelcome).await?,
+            Change::Server(Verb::Shut(was)) => self.engine()?.tell(migration, &Verb::Unshut(was.clone())).await?,
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
             Change::Server(
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
             Change::Server(
-                Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach | Verb::Unwelcome | Verb::DetachBack | Verb::Return,
-            )
-            | Change::Server(Verb::LowerAppliers { .. }) => {}
+                Verb::DropAccounts
+                | Verb::Reopen { .. }
+                | Verb::Detach
+                | Verb::Unwelcome
+                | Verb::DetachBack
+                | Verb::Return
+                | Verb::Unshut(_)
+                | Verb::LowerAppliers { .. },
+            ) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,
             Change::ImportSettings(import) => {

@@ -185,6 +185,19 @@ pub enum Verb {
     DetachBack,
     /// What the target has written is applied from now on. MariaDB, MySQL.
     Return,
+    /// Without events, and read-only from whatever start comes next; undo brings back what was. MySQL.
+    Shut(Shut),
+    Unshut(Shut),
+}
+
+/// What a server was before it was shut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shut {
+    /// They ran.
+    pub events: bool,
+    pub super_read_only: bool,
+    /// What it had persisted of the settings concerned: name and value.
+    pub persisted: Vec<(String, String)>,
 }
 
 /// A global setting of a replica's appliers.
@@ -271,6 +284,8 @@ impl fmt::Display for Change {
                 Verb::FollowBack { host, port } => write!(f, "follow the target at {host}:{port}, too"),
                 Verb::DetachBack => f.write_str("no longer follow the target"),
                 Verb::Return => f.write_str("apply what the target writes"),
+                Verb::Shut(_) => f.write_str("keep the server read-only over a restart, and its events asleep"),
+                Verb::Unshut(_) => f.write_str("let the server start as it did before"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),

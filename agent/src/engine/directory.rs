@@ -39,6 +39,22 @@ pub(super) fn inode(data: &Path) -> String {
     fs::metadata(data).map(|meta| format!("{}:{}", meta.dev(), meta.ino())).unwrap_or_default()
 }
 
+/// A logical copy's record, beside the marks.
+pub(super) fn record(state: &Path, name: &str) -> PathBuf {
+    state.join("seed").join(format!("{name}.dump"))
+}
+
+/// How the copy of a move that is not finished came to the server of `data`: by its files or by a dump; empty where there is none.
+pub(super) fn copied(state: &Path, data: &Path) -> &'static str {
+    let entries = fs::read_dir(state.join("seed")).into_iter().flatten().flatten();
+    let how = entries.filter_map(|entry| match entry.path().extension()?.to_str()? {
+        "dump" => Some("dump"),
+        "mark" => fs::read_to_string(entry.path()).is_ok_and(|mark| mark == text(data)).then_some("physical"),
+        _ => None,
+    });
+    how.max().unwrap_or_default()
+}
+
 /// Says which directory holds a copy that we made: only such a one is ever emptied.
 #[derive(Debug)]
 pub(super) struct Mark {
@@ -131,12 +147,16 @@ mod tests {
         let (state, into) = (home.path().join("state"), home.path().join("data"));
         let mark = Mark::of(&state, "flytt_shop");
         assert!(!mark.names(&into));
+        assert_eq!(copied(&state, &into), "");
         mark.set(&into).unwrap();
+        assert_eq!((copied(&state, &into), copied(&state, home.path())), ("physical", ""));
         assert!(mark.names(&into) && is_empty(&into).unwrap() && !is_mount_point(&into));
         assert!(!mark.names(&home.path().join("other")));
         fs::rename(&into, home.path().join("aside")).unwrap();
         fs::create_dir(&into).unwrap();
         assert!(!mark.names(&into), "another directory of this name");
+        fs::write(record(&state, "flytt_shop"), "{}").unwrap();
+        assert_eq!(copied(&state, &into), "dump");
         mark.clear().unwrap();
         assert!(mark.clear().is_err());
     }

@@ -33,6 +33,9 @@ pub struct Facts {
     pub data_bytes: u64,
     /// Of the server's program, `11.8`: files are copied to the same one. Empty where that decides nothing.
     pub series: String,
+    /// How the copy of a move came here that is not finished yet: `physical`, `dump`; empty where there is none.
+    #[serde(default)]
+    pub copied: String,
     /// `host:port` the server listens on for others; empty when it does not.
     pub address: String,
     /// Boot id, device and inode of the data directory.
@@ -143,11 +146,12 @@ pub trait Pipes: Debug + Send + Sync {
     async fn pull(&self, from: &Origin, ask: v1::DrawRequest) -> Result<Blocks, Failure>;
 }
 
-/// What bytes are done, for progress lines.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What bytes are done, for progress lines; and rows, where they are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub done: u64,
     pub total: u64,
+    pub rows: u64,
 }
 
 /// The recipes of the engine: each looks at the host and says which changes are missing for an intent.

@@ -211,7 +211,7 @@ impl Probe<'_> {
     }
 
     fn say(&self, done: u64, total: u64, text: String) {
-        (self.tell)(v1::Progress { done, total, rate: 0.0, eta_seconds: -1.0, text });
+        (self.tell)(v1::Progress { done, total, rate: 0.0, eta_seconds: -1.0, text, rows: 0 });
     }
 }
 

@@ -58,6 +58,7 @@ impl v1::observe_server::Observe for Observe {
             reply.place = facts.place;
             reply.system = facts.system;
             reply.series = facts.series;
+            reply.copied = facts.copied;
             reply.data_bytes = facts.data_bytes;
             reply.address = facts.address;
         }

@@ -146,7 +146,7 @@ impl Engine for Loading {
             let rows = format!("insert into app.load (t) values {}", rows.join(", "));
             conn.query_drop(rows).await.map_err(gone)?;
             if done < self.load.silent_from {
-                let _ = progress.try_send(Progress { done, total });
+                let _ = progress.try_send(Progress { done, total, rows: 0 });
             }
             tokio::time::sleep(self.load.pause).await;
         }

@@ -125,7 +125,7 @@ fn a_target_server_that_asks_for_a_file_in_the_session_that_loads_gets_rows_or_n
             let source = Server::source(&base).await;
             fill_pieces(&source).await;
             tunnel::agent(&base, &source);
-            let target = Server::empty(&base, "target", 2).await;
+            let target = Server::target(&base).await;
             let real = base.join("real");
             std::fs::rename(target.socket(), &real).unwrap();
             let passwd = std::fs::read(SECRET).unwrap();

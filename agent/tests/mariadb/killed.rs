@@ -15,7 +15,6 @@ use flytt_agent::{
     change::{Import, When},
     engine::Engine,
 };
-use flytt_proto::v1::action::Kind;
 use mysql_async::{Conn, prelude::Queryable as _};
 
 use crate::{
@@ -33,19 +32,19 @@ const LOADS: &str = "FLYTT_TEST_AGENT_LOADS";
 const LONG: Duration = Duration::from_secs(60);
 const STATEMENTS: u64 = 40;
 
-fn by(server: &Server) -> (Arc<dyn Engine>, PathBuf) {
+pub(crate) fn by(server: &Server) -> (Arc<dyn Engine>, PathBuf) {
     (server.engine.clone(), server.socket())
 }
 
 /// One setting goes through the trial, the others stand for sure.
-fn certain(mut import: Import) -> Import {
+pub(crate) fn certain(mut import: Import) -> Import {
     let tried = REDO_SIZE;
     import.settings.iter_mut().filter(|setting| setting.name != tried).for_each(|setting| setting.when = When::Needed);
     assert!(import.settings.iter().any(|setting| setting.name == tried));
     import
 }
 
-fn load(import: Import) -> Load {
+pub(crate) fn load(import: Import) -> Load {
     Load { import, statements: STATEMENTS, pause: Duration::from_millis(10), silent_from: STATEMENTS }
 }
 
@@ -132,7 +131,7 @@ const POINTS: [&str; 9] = [
     "(select count(*) from app.load) >= 4000",
 ];
 
-async fn reaches(conn: &mut Conn, point: &str) {
+pub(crate) async fn reaches(conn: &mut Conn, point: &str) {
     let begun = Instant::now();
     let point = point.replace("redo size", &format!("@@global.{REDO_SIZE}"));
     while value(conn, &format!("select {point}")).await != "1" {
@@ -141,15 +140,15 @@ async fn reaches(conn: &mut Conn, point: &str) {
     }
 }
 
-struct Scene {
-    base: PathBuf,
-    server: Server,
+pub(crate) struct Scene {
+    pub(crate) base: PathBuf,
+    pub(crate) server: Server,
     before: BTreeMap<String, String>,
-    import: Import,
+    pub(crate) import: Import,
 }
 
 impl Scene {
-    async fn new(base: PathBuf) -> Self {
+    pub(crate) async fn new(base: PathBuf) -> Self {
         let server = Server::source(&base).await;
         let mut root = server.root_session().await;
         root.query_drop("create table app.load (id int auto_increment primary key, t varchar(300))").await.unwrap();
@@ -173,7 +172,7 @@ impl Scene {
         (agent, state)
     }
 
-    async fn is_as_it_was(&self, what: &str) {
+    pub(crate) async fn is_as_it_was(&self, what: &str) {
         assert_eq!(differences(&mut self.server.root_session().await, &self.before).await, [""; 0], "{what}");
         let left = self.server.engine.left_of_import(&self.import).await.unwrap();
         assert_eq!(left, [], "{what}");
@@ -246,99 +245,5 @@ fn both_killed_at_once_leave_nothing_whoever_comes_first() {
                 scene.is_as_it_was(&format!("point {n}, with its agent")).await;
             }
         }
-    });
-}
-
-#[test]
-fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
-    as_server_user("killed::a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on", |base| async move {
-        let scene = Scene::new(base).await;
-        let mut root = scene.server.root_session().await;
-        let flush = "select @@global.innodb_flush_log_at_trx_commit";
-        let mut import = scene.import.clone();
-        import.lease_ms = 6_000;
-        // Fifteen seconds with signs of life, then fifteen without.
-        let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
-        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load).await;
-        let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
-            reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
-            let during = value(&mut root, flush).await;
-            reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
-            (during, value(&mut root, "select count(*) < 6000 from app.load").await)
-        });
-        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was");
-        at_work.unwrap();
-        assert_eq!(value(&mut root, "select count(*) from app.load").await, "6000");
-        scene.is_as_it_was("after the load").await;
-        agent.end().await;
-    });
-}
-
-#[test]
-fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once() {
-    as_server_user("killed::a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once", |base| async move {
-        let scene = Scene::new(base).await;
-        let mut root = scene.server.root_session().await;
-        let endless = Load { statements: 100_000, ..load(scene.import.clone()) };
-        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), endless.clone()).await;
-        let middle = "(select count(*) from app.load) > 0 and @@global.innodb_flush_log_at_trx_commit = 2";
-
-        let (failed, ()) = tokio::join!(agent.seed(|_| ()), async {
-            reaches(&mut root, middle).await;
-            root.query_drop("rename table app.load to app.other").await.unwrap();
-        });
-        assert!(failed.clone().is_err_and(|failed| failed.contains("1146")), "{failed:?}");
-        scene.is_as_it_was("after a load that has failed").await;
-
-        // Resumed, from the originals on record, and then interrupted by whoever takes it back.
-        root.query_drop("create table app.load like app.other").await.unwrap();
-        let (interrupted, ()) = tokio::join!(agent.seed(|_| ()), async {
-            reaches(&mut root, middle).await;
-            agent.take_back("seed").await.unwrap();
-        });
-        assert!(interrupted.clone().is_err_and(|why| why.starts_with("INTERRUPTED")), "{interrupted:?}");
-        scene.is_as_it_was("after the load was taken back").await;
-
-        root.query_drop("truncate table app.load").await.unwrap();
-        tokio::select! {
-            ended = agent.seed(|_| ()) => panic!("{ended:?}"),
-            () = reaches(&mut root, middle) => {}
-        }
-        agent.end().await;
-        scene.is_as_it_was("after the agent's end").await;
-    });
-}
-
-#[test]
-fn no_cutover_while_anything_of_an_import_stands() {
-    as_server_user("killed::no_cutover_while_anything_of_an_import_stands", |base| async move {
-        let scene = Scene::new(base).await;
-        let mut root = scene.server.root_session().await;
-        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load(scene.import.clone())).await;
-        let mut said = Vec::new();
-        agent.seed(|text| said.push(text.to_owned())).await.unwrap();
-        assert!(said.iter().any(|text| text.starts_with("innodb_flush_log_at_trx_commit = 2 instead of 1")), "{said:#?}");
-        assert!(said.iter().any(|text| text.starts_with(REDO_SIZE) && text.contains("in a trial")), "{said:#?}");
-
-        let ready = || {
-            Kind::Ready(flytt_proto::v1::Ready {
-                role: flytt_proto::v1::Role::Target.into(),
-                lag_ms: 1_000,
-                ..Default::default()
-            })
-        };
-        let gate = || Kind::Gate(flytt_proto::v1::Gate {});
-        let promote = || Kind::Promote(flytt_proto::v1::Promote::default());
-        root.query_drop("set global innodb_flush_log_at_trx_commit = 2").await.unwrap();
-        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
-            let refused = agent.run(step, kind, |_| ()).await.unwrap_err();
-            assert!(refused.starts_with("IMPORT_SETTING_STANDS: innodb_flush_log_at_trx_commit is 2"), "{step}: {refused}");
-        }
-        root.query_drop("set global innodb_flush_log_at_trx_commit = 1").await.unwrap();
-        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
-            let said = agent.run(step, kind, |_| ()).await;
-            assert!(!said.clone().is_err_and(|said| said.contains("IMPORT_SETTING")), "{step}: {said:?}");
-        }
-        agent.end().await;
     });
 }

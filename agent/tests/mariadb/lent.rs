@@ -26,6 +26,7 @@ use crate::{
         digest, fill_pieces, in_the_middle, in_the_middle_from, load, no_session_is_left, none_is_left, pair, pieces, snapshot,
         snapshots,
     },
+    everything,
     import::plan,
     server::Server,
     tunnel,
@@ -131,15 +132,11 @@ fn a_target_that_falls_silent_holds_nothing_beyond_the_lease() {
         tunnel::agent_at(&base.join("behind"), &source);
         let (freeze, frozen) = watch::channel(false);
         tokio::spawn(between(UnixListener::bind(base.join("agent")).unwrap(), base.join("behind"), frozen));
-        let target = Server::empty(&base, "target", 2).await;
+        let target = Server::target(&base).await;
         fill_pieces(&source).await;
         // One piece that is far more than the link takes in.
-        for sql in [
-            "create table app.whole (t varchar(300))",
-            "insert into app.whole select concat(sha2(seq, 512), sha2(-seq, 512)) from app.seq_1_to_100000",
-            "analyze table app.whole",
-        ] {
-            source.root_session().await.query_drop(sql).await.unwrap();
+        for sql in everything::WHOLE {
+            source.root_session().await.query_drop(*sql).await.unwrap();
         }
         let work = in_the_middle_from(&target, 1).await;
         let first = snapshot(&target);
@@ -200,7 +197,7 @@ fn a_target_whose_agent_is_killed_goes_on_with_its_snapshot_or_loses_it_by_the_l
             source.root_session().await.query_drop("insert into app.writes values (99, 1)").await.unwrap();
             let source = source.lending(&base, LEASE);
             tunnel::agent(&base, &source);
-            let target = Server::empty(&base, "target", 2).await;
+            let target = Server::target(&base).await;
             fill_pieces(&source).await;
             let (mut of, mut there) = (None, 0);
             for _ in 0..4 {

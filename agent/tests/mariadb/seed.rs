@@ -125,7 +125,7 @@ fn a_copy_is_the_whole_server_and_replication_goes_on_where_it_ends() {
             () = longest_wait(&writers, &waited) => {}
         }
         let mut told = Vec::new();
-        while let Some(Progress { done, total }) = progress.recv().await {
+        while let Some(Progress { done, total, .. }) = progress.recv().await {
             assert!(done <= total);
             told.push(done);
         }

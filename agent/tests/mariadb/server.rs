@@ -12,7 +12,7 @@ use std::{
 use flytt_agent::{
     change::Verb,
     config,
-    engine::{Engine as _, mariadb::Mariadb, mysql_family::dump::rows::Lending},
+    engine::{Engine as _, Pipes, mariadb::Mariadb, mysql_family::dump::rows::Lending},
 };
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
 use nix::{
@@ -92,10 +92,22 @@ impl Server {
         server
     }
 
+    /// One for a dump.
+    pub(crate) async fn target(base: &Path) -> Self {
+        Self::empty(base, "target", 2).await
+    }
+
     /// The same server, seen by an agent that lends its snapshots for so long.
     pub(crate) fn lending(mut self, base: &Path, lease: Duration) -> Self {
         let engine = Mariadb::new(Self::settings(&self.root, self.port), self.root.join("state"), true);
         self.engine = Arc::new(engine.through(tunnel::pipes(base)).lending(Lending { lease, ..PIECES }));
+        self
+    }
+
+    /// The same server, seen by an agent whose copies come through these.
+    pub(crate) fn through(mut self, pipes: Arc<dyn Pipes>) -> Self {
+        let engine = Mariadb::new(Self::settings(&self.root, self.port), self.root.join("state"), true);
+        self.engine = Arc::new(engine.through(pipes).lending(PIECES));
         self
     }
 

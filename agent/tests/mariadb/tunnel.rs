@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use flytt_agent::{
     command::Command,
-    engine::{self, Blocks, Engine, Origin, mariadb::Mariadb},
+    engine::{self, Blocks, Engine, Origin},
     link::{Terms, Tunnel, greeted, pipe, serve},
 };
 use flytt_proto::{
@@ -24,7 +24,7 @@ use tonic::{
 
 use crate::{apply::shop, server::Server};
 
-struct Agent(Arc<Mariadb>);
+struct Agent(Arc<dyn Engine>);
 
 #[tonic::async_trait]
 impl Link for Agent {
@@ -67,7 +67,7 @@ pub(crate) fn agent_at(socket: &Path, of: &Server) {
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
 }
 
-fn channel(base: &Path) -> Channel {
+pub(crate) fn channel(base: &Path) -> Channel {
     channel_to(&base.join("agent"))
 }
 
@@ -75,10 +75,12 @@ fn channel_to(socket: &Path) -> Channel {
     Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect_lazy()
 }
 
-/// From the source's loopback port to the target's socket.
+/// From the source's loopback port to the target's server. The target's agent serves from the first time on.
 pub(crate) async fn back(base: &Path, source: &Server, target: &Server) -> Tunnel {
     let socket = base.join("agent-of-target");
-    agent_at(&socket, target);
+    if !socket.exists() {
+        agent_at(&socket, target);
+    }
     listen(channel_to(&socket), source).await
 }
 

@@ -6,6 +6,7 @@
 #[path = "../mariadb/apply.rs"]
 mod apply;
 mod server;
+#[path = "../mariadb/tunnel.rs"]
 mod tunnel;
 #[path = "../mariadb/user.rs"]
 mod user;
@@ -14,6 +15,7 @@ mod writers;
 
 mod back;
 mod cutover;
+mod everything;
 mod facts;
 mod fence;
 mod import;
@@ -21,3 +23,28 @@ mod peculiar;
 mod schema;
 mod seed;
 mod smoke;
+
+// What both vendors go through, by the same tests.
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/agent.rs"]
+mod agent;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/dump.rs"]
+mod dump;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/full.rs"]
+mod full;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/hostile.rs"]
+mod hostile;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/killed.rs"]
+mod killed;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/lent.rs"]
+mod lent;
+#[cfg(not(without_mysql))]
+mod texts;
+#[cfg(not(without_mysql))]
+#[path = "../mariadb/torn.rs"]
+mod torn;

@@ -22,7 +22,7 @@ async fn schema(server: &Server) -> Schema {
 }
 
 /// The server's own words for each object, asked without our reader.
-async fn shown(root: &mut Conn) -> Vec<String> {
+pub(crate) async fn shown(root: &mut Conn) -> Vec<String> {
     let mut all = Vec::new();
     root.query_drop("use information_schema").await.unwrap();
     root.query_drop("set session print_identified_with_as_hex = 1, sql_mode = ''").await.unwrap();
@@ -70,7 +70,7 @@ async fn shown(root: &mut Conn) -> Vec<String> {
 }
 
 /// Neither how far a counter has come nor whether an event sleeps is the object's form.
-fn plain(shown: &str) -> String {
+pub(crate) fn plain(shown: &str) -> String {
     let counter = shown.find(" AUTO_INCREMENT=").map(|at| {
         let digits = shown[at + 16..].bytes().take_while(u8::is_ascii_digit).count();
         format!("{}{}", &shown[..at], &shown[at + 16 + digits..])

@@ -12,7 +12,7 @@ use std::{
 use flytt_agent::{
     change::Verb,
     config,
-    engine::{Engine as _, mysql::Mysql},
+    engine::{Engine as _, Pipes, mysql::Mysql, mysql_family::dump::rows::Lending},
 };
 
 use mysql_async::{Conn, OptsBuilder, Row, prelude::Queryable as _};
@@ -21,10 +21,13 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::apply::shop;
+use crate::{apply::shop, tunnel};
 
 /// Where `packaging/mysql.sh` puts them.
 pub(crate) const MYSQLD: &str = "/opt/flytt-mysql/usr/sbin/mysqld";
+
+/// Small pieces, so that there are some.
+const PIECES: Lending = Lending { lease: Duration::from_secs(600), piece: 256 << 10 };
 
 pub(crate) struct Server {
     pub(crate) root: PathBuf,
@@ -71,7 +74,27 @@ impl Server {
     /// One that another process of this test prepared.
     pub(crate) fn attach(base: &Path, name: &str, port: u16) -> Self {
         let root = base.join(name);
-        let settings = config::Mysql {
+        let engine = Mysql::new(Self::settings(&root, port), root.join("state"), true);
+        let engine = Arc::new(engine.through(tunnel::pipes(base)).lending(PIECES));
+        Self { root, port, engine }
+    }
+
+    /// The same server, seen by an agent that lends its snapshots for so long.
+    pub(crate) fn lending(mut self, base: &Path, lease: Duration) -> Self {
+        let engine = Mysql::new(Self::settings(&self.root, self.port), self.root.join("state"), true);
+        self.engine = Arc::new(engine.through(tunnel::pipes(base)).lending(Lending { lease, ..PIECES }));
+        self
+    }
+
+    /// The same server, seen by an agent whose copies come through these.
+    pub(crate) fn through(mut self, pipes: Arc<dyn Pipes>) -> Self {
+        let engine = Mysql::new(Self::settings(&self.root, self.port), self.root.join("state"), true);
+        self.engine = Arc::new(engine.through(pipes).lending(PIECES));
+        self
+    }
+
+    fn settings(root: &Path, port: u16) -> config::Mysql {
+        config::Mysql {
             data_directory: root.join("data"),
             config_file: root.join("etc/my.cnf"),
             server: MYSQLD.into(),
@@ -84,14 +107,27 @@ impl Server {
             log: Some(root.join("log.err")),
             account: user(),
             import_may_lose_data: false,
-        };
-        let engine = Arc::new(Mysql::new(settings, root.join("state"), true));
-        Self { root, port, engine }
+        }
     }
 
     /// An empty server that runs; whoever runs this test is its administrator.
     pub(crate) async fn empty(base: &Path, name: &str, number: u16) -> Self {
         let server = Self::prepare(base, name, number);
+        server.install().await;
+        server
+    }
+
+    /// One for a dump that comes without the settings of an import.
+    pub(crate) async fn target(base: &Path) -> Self {
+        let server = Self::prepare(base, "target", 2);
+        let options = server.root.join("etc/my.cnf");
+        fs::write(&options, fs::read_to_string(&options).unwrap() + "local_infile = 1\n").unwrap();
+        server.install().await;
+        server
+    }
+
+    async fn install(&self) {
+        let server = self;
         let run = server.mysqld().arg("--initialize-insecure").output().unwrap();
         assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stderr), server.log());
         // No plug-in is loaded before the first real start: that one makes the accounts that the socket vouches for.
@@ -104,7 +140,6 @@ impl Server {
         );
         fs::write(&first, accounts).unwrap();
         server.run(server.mysqld().arg(format!("--init-file={}", first.display()))).await;
-        server
     }
 
     fn mysqld(&self) -> Command {

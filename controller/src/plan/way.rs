@@ -19,19 +19,20 @@ pub fn way(spec: &Spec, known: &Known) -> Option<Choice> {
     let (way, reason) = match (spec.seed.way, spec.engine) {
         (spec::Way::Physical, _) => (v1::seed::Way::Physical, "migration.toml says so".to_owned()),
         (spec::Way::Dump, _) => (v1::seed::Way::Dump, "migration.toml says so".to_owned()),
-        (spec::Way::Auto, Engine::Mariadb) => by_facts(source, target, spec.replace_system.is_some()),
-        (spec::Way::Auto, Engine::Postgres | Engine::Mysql) => {
-            (v1::seed::Way::Physical, format!("{} has no other", spec.engine.title()))
-        }
+        (spec::Way::Auto, Engine::Mariadb | Engine::Mysql) => by_facts(source, target, spec.replace_system.is_some()),
+        (spec::Way::Auto, Engine::Postgres) => (v1::seed::Way::Physical, format!("{} has no other", spec.engine.title())),
     };
     Some(Choice { way, reason })
 }
 
-/// What stays the same while a move is under way decides, so that a copy which is made anew is made as it was before: a copy of files
-/// carries the source's identifier, and a server that takes a dump keeps its own.
+/// What stays the same while a move is under way decides, so that a copy which is made anew is made as it was before: the target's
+/// agent knows how the one came that is there. A copy of files may carry the source's identifier, too.
 fn by_facts(source: &FactsReply, target: &FactsReply, may_replace: bool) -> (v1::seed::Way, String) {
     use v1::seed::Way::{Dump, Physical};
-    if !target.system.is_empty() && target.system == source.system {
+    if target.copied == "dump" {
+        return (Dump, "the target holds a dump of this source already, or a part of one".into());
+    }
+    if target.copied == "physical" || !target.system.is_empty() && target.system == source.system {
         return (Physical, "the target holds a copy of the source's files already".into());
     }
     if source.series != target.series {
@@ -77,6 +78,8 @@ mod tests {
     }
 
     fn choose(engine: &str, seed: &str, target: FactsReply, replace: &str) -> Choice {
+        let named = if engine == "mysql" { "\"670f2239-e567-11f1-a3a2-02fc00000001\"" } else { "\"2\"" };
+        let replace = replace.replace("\"2\"", named);
         let text = format!(
             "name = \"shop\"\nengine = \"{engine}\"\n[source]\nhost = \"a\"\n[target]\nhost = \"b\"\n{replace}\n[seed]\n{seed}\n\
              [[router]]\nkind = \"haproxy\"\nhost = \"c\"\nbackend = \"d\"\nsource = \"e\"\ntarget = \"f\"\n"
@@ -100,8 +103,19 @@ mod tests {
             (host("1", "10.11", "standby"), "", Physical, "already"),
             (host("1", "10.11", "down"), "", Physical, "already"),
         ] {
-            let choice = choose("mariadb", "", target.clone(), replace);
-            assert!(choice.way == expected && choice.sentence().contains(why), "{target:?} {replace}: {choice:?}");
+            for engine in ["mariadb", "mysql"] {
+                let choice = choose(engine, "", target.clone(), replace);
+                assert!(choice.way == expected && choice.sentence().contains(why), "{engine} {target:?} {replace}: {choice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_there_says_how_it_came() {
+        let copied = |how: &str| FactsReply { copied: how.into(), ..host("2", "10.11", "standby") };
+        for engine in ["mariadb", "mysql"] {
+            assert_eq!(choose(engine, "", copied("physical"), "").way, Physical, "{engine}");
+            assert_eq!(choose(engine, "", copied("dump"), "replace = \"2\"").way, Dump, "{engine}");
         }
     }
 
@@ -110,8 +124,6 @@ mod tests {
         let runs = || host("2", "11.8", "standby");
         assert_eq!(choose("mariadb", "way = \"physical\"", runs(), "").way, Physical);
         assert_eq!(choose("mariadb", "way = \"dump\"", host("", "10.11", "down"), "").way, Dump);
-        for engine in ["postgres", "mysql"] {
-            assert_eq!(choose(engine, "", runs(), "").way, Physical, "{engine}");
-        }
+        assert_eq!(choose("postgres", "", runs(), "").way, Physical);
     }
 }

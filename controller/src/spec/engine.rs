@@ -50,7 +50,7 @@ impl Engine {
 
     /// What was written, and is another engine's alone, would be ignored: it is a mistake. Defaults are none.
     pub(super) fn audit(self, reader: &mut Reader, root: &Section<'_>, seed: &Section<'_>) {
-        if self != Self::Mariadb
+        if self == Self::Postgres
             && let Some(place) = seed.given("way", "dump")
         {
             let sentence = format!("`way`: {} is not copied by a dump", self.title());

@@ -7,6 +7,7 @@ mod mariadb;
 mod memory;
 mod mysql;
 mod mysql_family;
+mod peer;
 mod place;
 mod ports;
 mod postgres;
@@ -29,6 +30,7 @@ use self::ports::free_ports;
 pub use self::{
     agent::{Agent, agent_beside_us},
     disk::Disk,
+    peer::{Peer, Peers},
     place::{Place, clear_stale},
     programs::Programs,
     proxy::{Proxy, Upstream},
@@ -108,7 +110,7 @@ impl Stage {
         options: &Options,
         mut add_host: impl AsyncFnMut(&Path, &str, SocketAddr, &str) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
-        if options.way == Way::Dump && options.engine != Engine::Mariadb {
+        if options.way == Way::Dump && options.engine == Engine::Postgres {
             let sentence = format!("{} is not copied by a dump", options.engine.title());
             return Err(Failure::refused("STAGE_WAY", sentence, "leave `--way` out"));
         }
@@ -122,7 +124,7 @@ impl Stage {
             Way::Dump => {
                 let target = Server::create(&place, &programs, TARGET, target_port).await?;
                 target.start().await?;
-                target.sql("", READ_ONLY).await?;
+                target.sql("", read_only(options.engine)).await?;
                 target
             }
         };
@@ -234,8 +236,10 @@ impl Agents {
     }
 }
 
-/// Of MariaDB: a router that asks for the primary must not take an empty server for one.
-const READ_ONLY: &str = "SET GLOBAL read_only = 1";
+/// A router that asks for the primary must not take an empty server for one.
+fn read_only(engine: Engine) -> &'static str {
+    if engine == Engine::Mysql { "SET GLOBAL super_read_only = 1" } else { "SET GLOBAL read_only = 1" }
+}
 
 /// The kernel is this whole machine's: a demo leaves it alone. Source and target share this machine and its disk, so that each is
 /// the other's noisy neighbour: its gates are judged by the same thresholds as anywhere, and warn. The probe is short for the

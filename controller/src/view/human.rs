@@ -120,6 +120,9 @@ fn describe(progress: &v1::Progress) -> String {
     if progress.total > 0 {
         text.push_str(&format!(" of {} ({} %)", ByteSize(progress.total), progress.done * 100 / progress.total));
     }
+    if progress.rows > 0 {
+        text.push_str(&format!(", {} rows", progress.rows));
+    }
     text.push_str(&format!(", {}/s", ByteSize(progress.rate as u64)));
     if progress.eta_seconds >= 0.0 {
         text.push_str(&format!(", {:.0} s to go", progress.eta_seconds));

@@ -62,6 +62,7 @@ impl Engine for FakeEngine {
             system: db.system.into(),
             data_bytes: db.rows.len() as u64,
             series: String::new(),
+            copied: String::new(),
             address: String::new(),
             place: db.dir.display().to_string(),
             detail: String::new(),
@@ -246,6 +247,8 @@ impl Engine for FakeEngine {
             | Verb::DetachBack
             | Verb::RaiseAppliers { .. }
             | Verb::LowerAppliers { .. }
+            | Verb::Shut(_)
+            | Verb::Unshut(_)
             | Verb::Return => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())

@@ -1,20 +1,19 @@
 //! The logical dump on MariaDB: how its sessions come to see one position, and how replication is told to begin there.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use flytt_proto::{failure::Failure, name::Migration, v1::DrawRequest};
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
-use super::{Mariadb, names, position};
+use super::{
+    Mariadb, names, position,
+    seed::{is_full, no_space},
+};
 use crate::{
     change::{self, Change, Verb},
     engine::{
-        Poured, Progress, SeedOrder, Upstream,
+        Poured, Progress, SeedOrder, Upstream, directory,
         mysql_family::{
             dump::{
                 rows::{Load, Server},
@@ -27,8 +26,6 @@ use crate::{
     },
 };
 
-/// The lease on the import's settings is longer.
-const ALIVE: Duration = Duration::from_secs(15);
 /// For the server's own locks: a statement of an application waits no longer for ours than this, and a little. Should this agent be
 /// stopped while it holds one, the server ends the session by itself.
 const LOCK_WAIT: &str = "set session lock_wait_timeout = 2, wait_timeout = 3, interactive_timeout = 3";
@@ -147,22 +144,8 @@ impl Mariadb {
     }
 
     pub(super) async fn load_rows(&self, load: &change::Load, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
-        let loading = self.loading(load)?;
-        let last = std::sync::Mutex::new(Progress { done: 0, total: 0 });
-        let tell = |at: Progress| {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = at;
-            // A listener that is slow or gone does not hold up the copy.
-            _ = progress.try_send(at);
-        };
-        let work = loading.run(&tell);
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                // While indexes are made no row comes, and the import goes on all the same.
-                () = tokio::time::sleep(ALIVE) => tell(*last.lock().unwrap_or_else(PoisonError::into_inner)),
-            }
-        }
+        let done = self.loading(load)?.run(progress).await;
+        done.map_err(|why| if is_full(&self.config.data_directory) { no_space(&why) } else { why })
     }
 
     /// With the rows goes all that a move has made of this server since: what an earlier step would have taken back, had the
@@ -205,7 +188,7 @@ impl Mariadb {
     }
 
     pub(super) fn dump_record(&self, migration: &Migration) -> PathBuf {
-        self.state.join("seed").join(format!("{}.dump", names::database(migration)))
+        directory::record(&self.state, &names::database(migration))
     }
 }
 

@@ -89,7 +89,7 @@ impl Mariadb {
             let sentence = "this host does not know the source's agent".to_owned();
             return Err(Failure::refused("NO_ORIGIN", sentence, "run `flytt resume` with the same version of flytt everywhere"));
         };
-        let at = |done: u64| Progress { done, total: backup.expected_bytes.max(done) };
+        let at = |done: u64| Progress { done, total: backup.expected_bytes.max(done), rows: 0 };
         // A listener that is slow or gone does not hold up the copy.
         let tell = |done| {
             let _ = progress.try_send(at(done));
@@ -229,11 +229,11 @@ async fn sync(into: &Path) -> std::io::Result<()> {
 /// With less than this no file could have grown.
 const FULL: u64 = 4 << 20;
 
-fn is_full(into: &Path) -> bool {
+pub(super) fn is_full(into: &Path) -> bool {
     process::free(into) < FULL
 }
 
-fn no_space(why: &Failure) -> Failure {
+pub(super) fn no_space(why: &Failure) -> Failure {
     let sentence = format!("the target's disk is full: {}", why.sentence);
     Failure::unknown("NO_SPACE", sentence, "give the target's data directory a larger disk, then start the copy again")
 }

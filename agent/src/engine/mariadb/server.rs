@@ -40,6 +40,7 @@ impl Mariadb {
             Verb::RaiseAppliers { settings } => self.raise_appliers(settings).await,
             Verb::LowerAppliers { settings } => appliers::lower(&*self.session().await?, settings).await,
             Verb::DetachBack => self.detach_back(migration).await,
+            Verb::Shut(_) | Verb::Unshut(_) => Err(super::super::not_for(self, verb)),
             Verb::Return => {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await

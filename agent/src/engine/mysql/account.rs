@@ -9,10 +9,13 @@ use flytt_proto::{failure::Failure, name::Migration};
 
 use super::{Mysql, names};
 use crate::{
-    engine::mysql_family::{
-        failure,
-        quote::{account, literal},
-        session::{Login, Session},
+    engine::{
+        Engine as _,
+        mysql_family::{
+            failure,
+            quote::{account, literal},
+            session::{Login, Session},
+        },
     },
     secret,
 };
@@ -69,11 +72,17 @@ impl Mysql {
     /// A server that takes no writes takes these: `super_read_only` is off for as long as they run, `read_only` stays on.
     pub(super) async fn run_unlogged(&self, statements: &[String]) -> Result<(), Failure> {
         let session = self.unlogged().await?;
+        self.while_writable(run_all(&session, statements)).await
+    }
+
+    /// The same for anything that the agent does to this server alone.
+    pub(super) async fn while_writable<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let session = self.unlogged().await?;
         let was_shut = session.is_true("select @@global.super_read_only").await?;
         if was_shut {
             session.run("set global super_read_only = off").await?;
         }
-        let done = run_all(&session, statements).await;
+        let done = work.await;
         if was_shut {
             session.run("set global super_read_only = on").await?;
         }
@@ -96,6 +105,8 @@ impl Mysql {
     }
 
     pub(super) async fn drop_own_accounts(&self, migration: &Migration) -> Result<(), Failure> {
+        // Sessions outlive their account.
+        self.end_pouring(migration).await;
         let mut drops = vec![format!("drop database if exists {}", names::database(migration))];
         for (user, host) in [
             (names::replication(migration).as_str(), names::LOOPBACK),

@@ -11,9 +11,10 @@ use flytt_proto::{failure::Failure, name::Migration};
 
 use super::{Mysql, names};
 use crate::{
+    change::Shut,
     engine::mysql_family::{
         failure, process,
-        quote::{account, literal},
+        quote::{account, identifier, literal},
         session::Session,
         sessions,
     },
@@ -59,6 +60,23 @@ impl Mysql {
     pub(super) async fn not_shut(&self, session: &Session) -> Result<(), Failure> {
         for statement in NOT_SHUT {
             session.run(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// As it was before; a server that does not run could not be told, and is started.
+    pub(super) async fn unshut(&self, was: &Shut) -> Result<(), Failure> {
+        self.start().await?;
+        let session = self.session().await?;
+        self.not_shut(&session).await?;
+        for (name, value) in &was.persisted {
+            // Names and values that the server itself has said; each is a word.
+            session.run(&format!("set persist_only {} = {}", identifier(name), literal(value))).await?;
+        }
+        let word = |on: bool| if on { "on" } else { "off" };
+        session.run(&format!("set global read_only = on, global super_read_only = {}", word(was.super_read_only))).await?;
+        if was.events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
+            session.run("set global event_scheduler = on").await?;
         }
         Ok(())
     }

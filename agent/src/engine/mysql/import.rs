@@ -25,14 +25,16 @@ impl Mysql {
     }
 
     pub(super) async fn try_settings(&self, import: &Import) -> Result<Vec<String>, Failure> {
-        import::set(&self.unlogged().await?, Vendor::Mysql, import).await
+        let session = self.unlogged().await?;
+        self.while_writable(import::set(&session, Vendor::Mysql, import)).await
     }
 
     pub(super) async fn settings_back(&self, import: &Import) -> Result<Vec<String>, Failure> {
         if process::server(&self.config.data_directory).is_none() {
             return import::set_back_at_rest(&self.config.data_directory, import);
         }
-        import::set_back(&self.unlogged().await?, Vendor::Mysql, import).await
+        let session = self.unlogged().await?;
+        self.while_writable(import::set_back(&session, Vendor::Mysql, import)).await
     }
 
     pub(super) async fn settings_left(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {

@@ -5,16 +5,20 @@ use std::{io, path::PathBuf, sync::Arc};
 use flytt_proto::{
     failure::Failure,
     name::{Migration, Position},
-    v1,
+    v1::{self, DrawRequest},
 };
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Screen, Serving,
-    mysql_family::{entrance, session::Session},
+    Admission, Engine, Facts, Inlet, Intent, Pipes, Poured, Progress, Replication, Screen, Serving,
+    mysql_family::{
+        dump::rows::{Lending, Snapshots},
+        entrance,
+        session::Session,
+    },
 };
 use crate::{
-    change::{Backup, Change, Import, Verb},
+    change::{Backup, Change, Import, Load, Verb},
     config, secret,
 };
 
@@ -22,6 +26,7 @@ mod account;
 mod back;
 mod beat;
 mod closed;
+mod dump;
 mod events;
 mod facts;
 mod findings;
@@ -47,11 +52,35 @@ pub struct Mysql {
     warm: Mutex<Option<Arc<Session>>>,
     /// What was last heard from the source, and since when it is the same.
     heard: std::sync::Mutex<Option<(String, std::time::Instant)>>,
+    /// What a dump comes through; `None` where nothing is copied.
+    pipes: Option<Arc<dyn Pipes>>,
+    /// What targets copy rows from.
+    snapshots: Snapshots,
 }
 
 impl Mysql {
     pub fn new(config: config::Mysql, state: impl Into<PathBuf>, may_replace: bool) -> Self {
-        Self { config, state: state.into(), may_replace, warm: Mutex::default(), heard: std::sync::Mutex::default() }
+        Self {
+            config,
+            state: state.into(),
+            may_replace,
+            warm: Mutex::default(),
+            heard: std::sync::Mutex::default(),
+            pipes: None,
+            snapshots: Snapshots::default(),
+        }
+    }
+
+    /// With the pipes that a dump comes through.
+    #[must_use]
+    pub fn through(self, pipes: Arc<dyn Pipes>) -> Self {
+        Self { pipes: Some(pipes), ..self }
+    }
+
+    /// With snapshots that are lent so.
+    #[must_use]
+    pub fn lending(self, lending: Lending) -> Self {
+        Self { snapshots: Snapshots::lent(lending), ..self }
     }
 
     /// What could be set on this server while an import runs. Looks only.
@@ -198,6 +227,26 @@ impl Engine for Mysql {
 
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
         self.take_away(backup).await
+    }
+
+    async fn pour(&self, migration: &Migration, ask: &DrawRequest) -> Result<mpsc::Receiver<Poured>, Failure> {
+        Ok(self.rows_of(migration, ask))
+    }
+
+    async fn end_pouring(&self, migration: &Migration) {
+        self.snapshots.end(migration).await;
+    }
+
+    async fn end_all_pouring(&self) {
+        self.snapshots.end_all().await;
+    }
+
+    async fn load(&self, load: &Load, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        self.load_rows(load, progress).await
+    }
+
+    async fn unload(&self, load: &Load) -> Result<(), Failure> {
+        self.unload_rows(load).await
     }
 
     async fn set_for_import(&self, import: &Import) -> Result<Vec<String>, Failure> {

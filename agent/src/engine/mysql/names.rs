@@ -65,6 +65,11 @@ pub(super) fn trial(migration: &Migration) -> String {
     format!("{}$trial", migration.identifier())
 }
 
+/// The database of a logical copy's progress, on the target while it runs.
+pub(super) fn copy(migration: &Migration) -> String {
+    format!("{}_copy", migration.identifier())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +82,7 @@ mod tests {
         assert!(
             back(&migration).len() <= LONGEST && back(&migration).starts_with("flytt_") && back(&migration).ends_with("_back")
         );
-        assert!(name.len() <= LONGEST && database(&migration).len() <= 64, "{name}");
+        assert!(name.len() <= LONGEST && database(&migration).len() <= 64 && copy(&migration).len() <= 64, "{name}");
         let other: Migration = format!("b{}", "-b".repeat(14)).parse().unwrap();
         assert_ne!(name, replication(&other));
         assert_eq!(replication(&"shop".parse().unwrap()), "flytt_shop_repl");

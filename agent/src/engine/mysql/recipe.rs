@@ -20,7 +20,7 @@ impl Mysql {
                 changes.extend(self.admit_clone(migration, verifier).await?);
                 Ok(changes)
             }
-            Intent::Seed(order) => self.seed(migration, order),
+            Intent::Seed(order) => self.seed(migration, order).await,
             Intent::Follow(upstream) => self.follow(migration, upstream).await,
             Intent::Ready => {
                 let over = self.clone_is_over_here(migration).await?;
@@ -140,6 +140,7 @@ impl Mysql {
         changes.push(gone(secret::passfile(&self.state, migration.as_str())));
         changes.push(gone(self.back_passfile(migration)));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
+        changes.push(gone(self.dump_record(migration)));
         Ok(changes)
     }
 }

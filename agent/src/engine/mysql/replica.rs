@@ -137,9 +137,12 @@ impl Mysql {
         self.wake_events().await
     }
 
-    /// A target that will be none: it starts again as its own option files say.
-    pub(super) async fn let_go(&self) -> Result<(), Failure> {
+    /// A target that will be none: it starts again as its own option files say, unless a dump is on it: that one was shut before.
+    pub(super) async fn let_go(&self, migration: &Migration) -> Result<(), Failure> {
         self.detach().await?;
+        if self.is_dumped(migration) {
+            return Ok(());
+        }
         self.not_shut(&*self.session().await?).await
     }
 

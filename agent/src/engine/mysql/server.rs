@@ -20,10 +20,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 impl Mysql {
     pub(super) async fn obey(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
         match verb {
-            Verb::Start => {
-                self.former_server_is_reaped().await;
-                self.program().start(|| Box::pin(async { self.session().await.map(drop) })).await
-            }
+            Verb::Start => self.start().await,
             Verb::Stop { .. } => self.program().end(Signal::SIGTERM).await,
             Verb::Kill => self.program().end(Signal::SIGKILL).await,
             // What a checkpoint is for PostgreSQL's shutdown, InnoDB does all the time. The marker's table is made here, so that
@@ -39,7 +36,9 @@ impl Mysql {
             Verb::Close { .. } => self.close(migration).await,
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
-            Verb::Detach => self.let_go().await,
+            Verb::Detach => self.let_go(migration).await,
+            Verb::Shut(_) => self.shut(&*self.session().await?).await,
+            Verb::Unshut(was) => self.unshut(was).await,
             Verb::Welcome { verifier } => self.welcome(migration, verifier).await,
             Verb::Unwelcome => self.unwelcome(migration).await,
             Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
@@ -51,6 +50,11 @@ impl Mysql {
                 self.follow_on(&session, migration).await
             }
         }
+    }
+
+    pub(super) async fn start(&self) -> Result<(), Failure> {
+        self.former_server_is_reaped().await;
+        self.program().start(|| Box::pin(async { self.session().await.map(drop) })).await
     }
 
     /// A server does not start while the process exists that its socket's lock file names, even if that has ended and only its

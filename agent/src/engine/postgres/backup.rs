@@ -37,11 +37,11 @@ impl Postgres {
 
         let mut running = self.command(backup).start().map_err(|error| failure::tool("SEED_FAILED", &error))?;
         let behind = WriteBehind::below(into);
-        let mut copied = Progress { done: 0, total: backup.expected_bytes };
+        let mut copied = Progress { done: 0, total: backup.expected_bytes, rows: 0 };
         while let Some(line) = running.line().await {
             if let Some((done, total)) = parse(&line) {
                 // A listener that is slow or gone does not hold up the copy.
-                copied = Progress { done, total: total.max(backup.expected_bytes) };
+                copied = Progress { done, total: total.max(backup.expected_bytes), rows: 0 };
                 let _ = progress.try_send(copied);
             }
         }

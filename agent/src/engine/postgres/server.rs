@@ -39,6 +39,8 @@ impl Postgres {
             | Verb::DetachBack
             | Verb::RaiseAppliers { .. }
             | Verb::LowerAppliers { .. }
+            | Verb::Shut(_)
+            | Verb::Unshut(_)
             | Verb::Return => Err(super::super::not_for(self, verb)),
         }
     }

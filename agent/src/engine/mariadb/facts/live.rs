@@ -88,6 +88,5 @@ async fn own(session: &Session) -> Result<Own, Failure> {
         slave_pos: session.value("select @@global.gtid_slave_pos").await?,
         validates_passwords: session.value(validators).await? != "0",
         uid: session.value("select @@global.server_uid").await.unwrap_or_default(),
-        databases: ask::list(session, &ask::databases()).await?,
     })
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mariadb, system};
 use crate::engine::{
-    Facts, Serving,
+    Facts, Serving, directory,
     mysql_family::{facts::Common, process},
 };
 
@@ -31,8 +31,6 @@ pub(super) struct Own {
     /// A plugin looks at passwords before the server takes them.
     pub(super) validates_passwords: bool,
     pub(super) uid: String,
-    /// Those that are not the server's own, at most twenty.
-    pub(super) databases: Vec<String>,
 }
 
 impl MaFacts {
@@ -65,6 +63,7 @@ impl Mariadb {
             system,
             data_bytes: facts.common.live.data_bytes,
             series: facts.common.series(),
+            copied: directory::copied(&self.state, data).into(),
             address: facts.common.address(),
             place: format!("{} {}", facts.common.boot_id, process::inode(data)),
             detail: serde_json::to_string(&facts).expect("a plain record"),

@@ -9,7 +9,6 @@ pub(super) use family::{block, warn};
 
 mod binary_log;
 mod drop_in;
-mod empty;
 mod errant;
 mod gtid_domain;
 mod other_replication;
@@ -17,6 +16,7 @@ mod passwords;
 #[cfg(test)]
 mod sample;
 mod source_role;
+mod target_role;
 mod vendor;
 mod versions;
 
@@ -37,7 +37,7 @@ const OWN: &[Look] = &[
     vendor::look,
     versions::look,
     source_role::look,
-    empty::look,
+    target_role::look,
     gtid_domain::look,
     binary_log::look,
     errant::look,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mysql, system};
 use crate::engine::{
-    Facts, Serving,
+    Facts, Serving, directory,
     mysql_family::{facts::Common, process},
 };
 
@@ -85,7 +85,8 @@ impl Mysql {
             serving,
             system: system::identifier(data).unwrap_or_default(),
             data_bytes: facts.common.live.data_bytes,
-            series: String::new(),
+            series: facts.common.series(),
+            copied: directory::copied(&self.state, data).into(),
             address: facts.common.address(),
             place: format!("{} {}", facts.common.boot_id, process::inode(data)),
             detail: serde_json::to_string(&facts).expect("a plain record"),

@@ -20,7 +20,11 @@ pub(super) fn look(sides: &Sides<'_>) -> Vec<Finding> {
     vec![warn(
         "TARGET_HAS_HISTORY",
         format!("the target has transactions that the source does not have: {errant}"),
-        "nothing, if its data is to go: they go with it",
+        if sides.by_dump {
+            "nothing, if nobody reads its binary log: a dump begins that anew"
+        } else {
+            "nothing, if its data is to go: they go with it"
+        },
     )]
 }
 

@@ -22,6 +22,7 @@ mod restrictions;
 mod sample;
 mod server_uuid;
 mod source_role;
+mod target_role;
 mod vendor;
 mod versions;
 
@@ -32,6 +33,8 @@ struct Sides<'a> {
     target: &'a MyFacts,
     from: &'a Facts,
     to: &'a Facts,
+    /// Schema and rows go into the server that runs on the target; no file of it is replaced.
+    by_dump: bool,
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
@@ -40,6 +43,7 @@ const OWN: &[Look] = &[
     vendor::look,
     versions::look,
     source_role::look,
+    target_role::look,
     server_uuid::look,
     gtid_mode::look,
     binary_log::look,
@@ -54,7 +58,7 @@ const OWN: &[Look] = &[
     restrictions::look,
 ];
 
-pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Finding> {
+pub(super) fn all(source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::Finding> {
     let read = |facts: &Facts| serde_json::from_str::<MyFacts>(&facts.detail).ok();
     let (Some(source_facts), Some(target_facts)) = (read(source), read(target)) else {
         return vec![block(
@@ -63,13 +67,19 @@ pub(super) fn all(source: &Facts, target: &Facts, _: &v1::Check) -> Vec<v1::Find
             "let both hosts serve the same engine, and run the same version of the agent",
         )];
     };
-    look(&Sides { source: &source_facts, target: &target_facts, from: source, to: target })
+    look(&Sides {
+        source: &source_facts,
+        target: &target_facts,
+        from: source,
+        to: target,
+        by_dump: check.way() == v1::seed::Way::Dump,
+    })
 }
 
 fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
     let own = OWN.iter().flat_map(|look| look(sides));
     let (source, target) = (&sides.source.common, &sides.target.common);
-    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to, by_dump: false })).collect()
+    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to, by_dump: sides.by_dump })).collect()
 }
 
 #[cfg(test)]

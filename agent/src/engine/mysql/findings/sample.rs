@@ -51,7 +51,7 @@ pub(super) fn facts() -> (Facts, Facts) {
     (outer(&source, Serving::Writable), outer(&target, Serving::Down))
 }
 
-/// The codes that `look` finds once `spoil` has had its way.
+/// The codes that `look` finds of a physical copy once `spoil` has had its way.
 pub(super) fn codes(
     look: impl Fn(&Sides<'_>) -> Vec<v1::Finding>,
     spoil: impl FnOnce(&mut MyFacts, &mut MyFacts),
@@ -59,5 +59,16 @@ pub(super) fn codes(
     let (mut source, mut target) = pair();
     spoil(&mut source, &mut target);
     let (from, to) = (outer(&source, Serving::Writable), outer(&target, Serving::Down));
-    told(look(&Sides { source: &source, target: &target, from: &from, to: &to }))
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false }))
+}
+
+/// The same of a dump, into a server that runs and takes no writes.
+pub(super) fn codes_of_dump(
+    look: impl Fn(&Sides<'_>) -> Vec<v1::Finding>,
+    spoil: impl FnOnce(&mut MyFacts, &mut MyFacts),
+) -> Vec<String> {
+    let (mut source, mut target) = pair();
+    spoil(&mut source, &mut target);
+    let (from, to) = (outer(&source, Serving::Writable), outer(&target, Serving::Standby));
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: true }))
 }

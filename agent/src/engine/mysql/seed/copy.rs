@@ -72,8 +72,8 @@ impl Mysql {
             never = tell(&watcher, backup.expected_bytes, progress) => never,
         }
         // The watcher may have been interrupted in the middle of its question.
-        if let Some(Progress { done, total }) = looked(&receiver.session().await?).await {
-            let _ = progress.send(Progress { done, total: backup.expected_bytes.max(total).max(done) }).await;
+        if let Some(Progress { done, total, .. }) = looked(&receiver.session().await?).await {
+            let _ = progress.send(Progress { done, total: backup.expected_bytes.max(total).max(done), rows: 0 }).await;
         }
         drop(behind);
         receiver.remove().await?;
@@ -130,9 +130,9 @@ async fn copy_from(backup: &Backup, migration: &Migration, worker: &Session) -> 
 
 async fn tell(watcher: &Session, expected: u64, progress: &mpsc::Sender<Progress>) -> ! {
     loop {
-        if let Some(Progress { done, total }) = looked(watcher).await {
+        if let Some(Progress { done, total, .. }) = looked(watcher).await {
             // A listener that is slow or gone does not hold up the copy.
-            let _ = progress.try_send(Progress { done, total: expected.max(total).max(done) });
+            let _ = progress.try_send(Progress { done, total: expected.max(total).max(done), rows: 0 });
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -143,7 +143,7 @@ async fn looked(watcher: &Session) -> Option<Progress> {
                where STAGE in ('FILE COPY', 'PAGE COPY', 'REDO COPY')";
     let row = watcher.rows(sql).await.ok()?.into_iter().next()?;
     let mut numbers = row.into_iter().map(|number| number.and_then(|number| number.parse().ok()));
-    Some(Progress { done: numbers.next()??, total: numbers.next()?? })
+    Some(Progress { done: numbers.next()??, total: numbers.next()??, rows: 0 })
 }
 
 /// What was copied becomes the data directory.
@@ -167,11 +167,11 @@ const NO_ROOM: &str = "(errno: 28 ";
 /// With less than this no file could have grown.
 const FULL: u64 = 4 << 20;
 
-fn is_full(into: &Path) -> bool {
+pub(in super::super) fn is_full(into: &Path) -> bool {
     process::free(into) < FULL
 }
 
-fn no_space(why: &Failure) -> Failure {
+pub(in super::super) fn no_space(why: &Failure) -> Failure {
     let sentence = format!("the target's disk is full: {}", why.sentence);
     Failure::unknown("NO_SPACE", sentence, "give the target's data directory a larger disk, then start the copy again")
 }

@@ -11,16 +11,19 @@ use flytt_proto::{failure::Failure, name::Migration};
 use super::{Mysql, names, system};
 use crate::{
     change::{Backup, Change},
-    engine::{SeedOrder, Upstream, directory::Mark, mysql_family::place::Place},
+    engine::{SeedOrder, Upstream, Way, directory::Mark, mysql_family::place::Place},
     secret,
 };
 
 pub(super) mod admitted;
-mod copy;
+pub(super) mod copy;
 mod receiver;
 
 impl Mysql {
-    pub(super) fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+    pub(super) async fn seed(&self, migration: &Migration, order: &SeedOrder) -> Result<Vec<Change>, Failure> {
+        if order.way == Way::Dump {
+            return self.seed_by_dump(migration, order).await;
+        }
         if let Upstream::Direct { .. } = order.upstream {
             return Err(super::recipe::no_direct());
         }

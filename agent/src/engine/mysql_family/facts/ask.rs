@@ -54,6 +54,7 @@ pub(crate) async fn live(session: &Session, agent: &str) -> Result<Live, Failure
             "select PLUGIN_NAME from information_schema.PLUGINS where PLUGIN_TYPE = 'AUTHENTICATION' and PLUGIN_STATUS = 'ACTIVE'",
         )
         .await?,
+        databases: list(session, &databases()).await?,
         has_time_zones: number("select count(*) from mysql.time_zone_name").await? > 0,
         ..Live::default()
     })
@@ -69,7 +70,7 @@ pub(crate) async fn set(session: &Session, sql: &str) -> Result<BTreeSet<String>
 }
 
 /// Those of applications.
-pub(crate) fn databases() -> String {
+fn databases() -> String {
     format!("select SCHEMA_NAME from information_schema.SCHEMATA where SCHEMA_NAME not in {SYSTEM} order by 1 limit 20")
 }
 

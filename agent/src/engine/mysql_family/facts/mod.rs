@@ -61,6 +61,8 @@ pub(crate) struct Live {
     pub(crate) plugins_used: BTreeSet<String>,
     pub(crate) plugins_active: BTreeSet<String>,
     pub(crate) has_time_zones: bool,
+    /// Those that are not the server's own, at most twenty.
+    pub(crate) databases: Vec<String>,
 }
 
 impl Common {

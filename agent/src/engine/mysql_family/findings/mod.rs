@@ -10,6 +10,7 @@ mod binlog_expiry;
 mod collations;
 mod consent;
 mod definers;
+mod empty;
 mod engines;
 mod events;
 mod fixed_settings;
@@ -41,6 +42,7 @@ type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
 const ALL: &[Look] = &[
     same_server::look,
     server_id::look,
+    empty::look,
     binlog_expiry::look,
     keys::look,
     engines::look,

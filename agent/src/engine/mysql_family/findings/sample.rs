@@ -49,6 +49,7 @@ pub(crate) fn outer(facts: &Common, serving: Serving, detail: &impl Serialize) -
         system: facts.setting("server_id").to_owned(),
         data_bytes: facts.live.data_bytes,
         series: String::new(),
+        copied: String::new(),
         address: "db:3306".into(),
         place: format!("{} {}", facts.boot_id, facts.agent_port),
         detail: serde_json::to_string(detail).unwrap(),

@@ -163,6 +163,7 @@ impl Postgres {
             system: system.map(|id| id.to_string()).unwrap_or_default(),
             data_bytes: facts.live.data_bytes,
             series: String::new(),
+            copied: String::new(),
             address: host::address(&facts, self.config.port),
             place: cluster::place(&self.config.data_directory),
             detail: serde_json::to_string(&facts).expect("a plain record"),

@@ -67,6 +67,7 @@ fn outer(facts: &PgFacts, serving: Serving) -> Facts {
         system: String::new(),
         data_bytes: facts.live.data_bytes,
         series: String::new(),
+        copied: String::new(),
         address: "db:5432".into(),
         place: format!("{} {}", facts.host.boot_id, facts.data.inode),
         detail: serde_json::to_string(facts).unwrap(),

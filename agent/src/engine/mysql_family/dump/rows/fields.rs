@@ -9,6 +9,8 @@ use crate::engine::mysql_family::quote::identifier;
 pub(super) struct Fields {
     /// The list of a SELECT.
     pub(super) select: String,
+    /// Whether the last of them is no column: true where a value would not be the same once it was read from its text.
+    pub(super) has_doubt: bool,
     /// The list of columns and variables of a LOAD DATA, and its SET clause.
     pub(super) load: String,
     /// An ENUM may hold the index 0, the server's mark of a value that it once refused; written again, it warns again.
@@ -74,9 +76,21 @@ pub(super) fn fields(table: &Table, vendor: Vendor) -> Fields {
             targets.push(identifier(name));
         }
     }
+    // The JSON of MySQL may hold dates, binary strings and other values that a text does not tell from strings.
+    let json =
+        table.columns.iter().filter(|column| !column.is_generated && column.data_type == "json" && vendor == Vendor::Mysql);
+    let doubts: Vec<String> = json
+        .map(|column| {
+            let name = identifier(&column.name);
+            format!("coalesce(cast(convert({name} using utf8mb4) as json) <> {name}, 0)")
+        })
+        .collect();
+    let has_doubt = !doubts.is_empty();
+    select.extend(has_doubt.then(|| doubts.join(" or ")));
     let set = if sets.is_empty() { String::new() } else { format!(" set {}", sets.join(", ")) };
     Fields {
         select: select.join(", "),
+        has_doubt,
         load: format!("({}){set}", targets.join(", ")),
         enums: table.columns.iter().filter(|column| column.data_type == "enum").map(|column| column.name.clone()).collect(),
     }
@@ -124,6 +138,6 @@ mod tests {
         let fields = fields(&table, Vendor::Mariadb);
         assert_eq!(fields.select, "`i``d`, `f` * 1e0, cast(`e` as unsigned), `row_start`, `row_end`");
         assert_eq!(fields.load, "(@f0, `f`, @f2, `row_start`, `row_end`) set `i``d` = @f0, `e` = cast(@f2 as unsigned)");
-        assert_eq!(fields.enums, ["e"]);
+        assert_eq!((fields.enums, fields.has_doubt), (vec!["e".to_owned()], false));
     }
 }

@@ -3,10 +3,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,10 +12,11 @@ use flytt_proto::{
     v1::{DrawRequest, draw_request::Producer},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::mpsc;
 
 use super::{
     Ended, Manifest, Server, changed,
-    progress::{self, Record, Stage},
+    progress::{self, Come, Record, Stage},
     pull,
 };
 use crate::engine::{
@@ -32,7 +30,11 @@ use crate::engine::{
 /// A piece whose link breaks is pulled again for so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
-/// Between two signs of life, whatever the lease.
+/// Between two looks at what has come.
+const LOOK: Duration = Duration::from_millis(500);
+/// The lease on the import's settings is longer.
+const ALIVE: Duration = Duration::from_secs(15);
+/// Between two signs of life to the source, whatever the lease.
 const RENEW: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 /// What may pass by itself.
 const PASSING: [&str; 4] = ["PIPE_BROKEN", "LINK_BROKEN", "UNREACHABLE", "IN_USE"];
@@ -54,8 +56,16 @@ pub struct Load {
 }
 
 impl Load {
-    /// Copies what is not there yet. Dropped, it leaves what the next one goes on from.
-    pub async fn run(&self, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
+    /// Copies what is not there yet. Dropped, it leaves what the next one goes on from. However long the server is busy with one
+    /// statement, `progress` hears of it.
+    pub async fn run(&self, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {
+        let told = Told { at: Mutex::default(), progress };
+        let tell = |now| told.tell(now);
+        // While indexes are made no row comes, and the import goes on all the same.
+        repeating(self.copy(&tell), ALIVE, || told.again()).await
+    }
+
+    async fn copy(&self, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         let mut record = self.take_up().await?;
         if record.stage == Stage::Rows {
             tokio::select! {
@@ -130,20 +140,34 @@ impl Load {
         progress::prepare(&session, &self.database).await?;
         let there = progress::loaded(&session, &self.database, &manifest.snapshot).await?;
 
-        let expected: u64 = manifest.pieces.iter().map(|piece| piece.bytes).sum();
-        let done = AtomicU64::new(there.values().sum());
-        let add = |bytes: u64| {
-            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            tell(Progress { done, total: expected.max(done) });
-        };
-        let add = &add;
-        add(0);
+        let come = Arc::new(Come::default());
+        for (piece, (bytes, rows)) in &there {
+            come.add(*bytes, *rows);
+            come.is_whole(manifest, *piece, *bytes);
+        }
         let missing: Vec<usize> = (0..manifest.pieces.len()).filter(|piece| !there.contains_key(piece)).collect();
         let wide = (manifest.sessions as usize).max(1);
         let rate = self.max_rate.div_ceil(wide as u64);
-        let pulls = missing.into_iter().map(|piece| async move { self.piece(manifest, piece, rate, add).await });
-        stream::iter(pulls).buffer_unordered(wide).try_collect::<Vec<()>>().await?;
-        Ok(())
+        let pulls = missing.into_iter().map(|piece| {
+            let come = come.clone();
+            async move {
+                let bytes = self.piece(manifest, piece, rate, &come).await?;
+                come.is_whole(manifest, piece, bytes);
+                Ok::<_, Failure>(())
+            }
+        });
+        let work = stream::iter(pulls).buffer_unordered(wide).try_collect::<Vec<()>>();
+        tokio::pin!(work);
+        loop {
+            tell(come.so_far(manifest));
+            tokio::select! {
+                done = &mut work => {
+                    tell(come.so_far(manifest));
+                    return done.map(drop);
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
     }
 
     /// Says that the copy is at work, however long the target is busy with a table's definition or its indexes.
@@ -157,20 +181,11 @@ impl Load {
         }
     }
 
-    async fn piece(
-        &self,
-        manifest: &Manifest,
-        piece: usize,
-        max_rate: u64,
-        add: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<(), Failure> {
+    async fn piece(&self, manifest: &Manifest, piece: usize, max_rate: u64, come: &Arc<Come>) -> Result<u64, Failure> {
         let begun = Instant::now();
         loop {
-            match pull::piece(self, manifest, piece, max_rate).await {
-                Ok(bytes) => {
-                    add(bytes);
-                    return Ok(());
-                }
+            match pull::piece(self, manifest, piece, max_rate, come).await {
+                Ok(bytes) => return Ok(bytes),
                 Err(failure) if PASSING.contains(&failure.code.as_str()) && begun.elapsed() < PATIENCE => {
                     tracing::warn!(code = failure.code, piece, "pulled again: {failure}");
                     tokio::time::sleep(PAUSE).await;
@@ -247,5 +262,63 @@ impl Load {
             let sentence = format!("the source's answer cannot be read: {error}");
             Failure::refused("UNREADABLE", sentence, "install the same version of flytt-agent on both hosts")
         })
+    }
+}
+
+/// Tells a listener, and holds up nobody when that one is slow or gone.
+#[derive(Debug)]
+struct Told {
+    at: Mutex<Progress>,
+    progress: mpsc::Sender<Progress>,
+}
+
+impl Told {
+    fn tell(&self, now: Progress) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.again();
+    }
+
+    /// What was told last.
+    fn again(&self) {
+        let last = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        _ = self.progress.try_send(last);
+    }
+}
+
+/// `work` to its end, and `say` whenever it goes on for another `every`.
+async fn repeating<T>(work: impl Future<Output = T>, every: Duration, say: impl Fn()) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(every) => say(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_long_statement_is_heard_of_again_and_again() {
+        let (done, said) = channel();
+        // In a thread of its own: what blocks it does not block the test.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (sender, mut progress) = mpsc::channel(64);
+            let at = Progress { done: 7, total: 9, rows: 1 };
+            let told = Told { at: Mutex::default(), progress: sender };
+            let work = async {
+                told.tell(at);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            };
+            runtime.block_on(repeating(work, Duration::from_millis(10), || told.again()));
+            let heard: Vec<Progress> = std::iter::from_fn(|| progress.try_recv().ok()).collect();
+            done.send((heard.len() > 3, heard.iter().all(|heard| *heard == at))).unwrap();
+        });
+        assert_eq!(said.recv_timeout(Duration::from_secs(60)).expect("it ends"), (true, true));
     }
 }

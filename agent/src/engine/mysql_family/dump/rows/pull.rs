@@ -16,7 +16,8 @@ use super::{
     fields::{Fields, fields},
     load::Load,
     piece::name,
-    progress, text,
+    progress::{self, Come},
+    text,
 };
 use crate::engine::mysql_family::{dump::schema::Vendor, failure};
 
@@ -30,8 +31,25 @@ const NO_FILE: &str = "flytt";
 /// Written to an ENUM, 0 is stored, and warned of.
 const TRUNCATED: &str = "1265";
 
-/// Loads it unless it is there. Returns the count of its bytes.
-pub(super) async fn piece(load: &Load, manifest: &Manifest, at: usize, max_rate: u64) -> Result<u64, Failure> {
+/// Loads it unless it is there. Returns the count of its bytes; `come` keeps them only when it comes to its end.
+pub(super) async fn piece(load: &Load, manifest: &Manifest, at: usize, max_rate: u64, come: &Arc<Come>) -> Result<u64, Failure> {
+    let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+    let loaded = one(load, manifest, at, max_rate, come, &counts).await;
+    let (rows, bytes) = (counts.0.load(Ordering::Relaxed), counts.1.load(Ordering::Relaxed));
+    if loaded.is_err() {
+        come.take(bytes, rows);
+    }
+    loaded.map(|()| bytes)
+}
+
+async fn one(
+    load: &Load,
+    manifest: &Manifest,
+    at: usize,
+    max_rate: u64,
+    come: &Arc<Come>,
+    counts: &Arc<(AtomicU64, AtomicU64)>,
+) -> Result<(), Failure> {
     let piece = &manifest.pieces[at];
     let table = manifest.schema.tables.get(piece.table).ok_or_else(|| differ("its table is not in the list"))?;
     let fields = fields(table, manifest.schema.vendor);
@@ -47,7 +65,7 @@ pub(super) async fn piece(load: &Load, manifest: &Manifest, at: usize, max_rate:
     let progress = progress::table(&load.database);
     let mark = format!("insert into {progress} values ('{}', {at}, 0, 0)", manifest.snapshot);
     match conn.query_drop(mark).await {
-        Err(mysql_async::Error::Server(server)) if server.code == 1062 => return Ok(0),
+        Err(mysql_async::Error::Server(server)) if server.code == 1062 => return Ok(()),
         done => done.map_err(|error| failure::statement(&error))?,
     }
 
@@ -55,13 +73,14 @@ pub(super) async fn piece(load: &Load, manifest: &Manifest, at: usize, max_rate:
     ask.piece = at.try_into().map_err(|_| differ("there are too many pieces"))?;
     ask.max_rate = max_rate;
     let blocks = load.pipes.pull(&load.origin, ask).await?;
-    let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
     let torn = Arc::new(std::sync::Mutex::new(None));
-    let (counted, tear) = (counts.clone(), torn.clone());
+    let (counted, tear, come) = (counts.clone(), torn.clone(), come.clone());
     let data = blocks.map(move |block| match block {
         Ok(block) => {
-            counted.0.fetch_add(text::ends(&block), Ordering::Relaxed);
-            counted.1.fetch_add(block.len() as u64, Ordering::Relaxed);
+            let (rows, bytes) = (text::ends(&block), block.len() as u64);
+            counted.0.fetch_add(rows, Ordering::Relaxed);
+            counted.1.fetch_add(bytes, Ordering::Relaxed);
+            come.add(bytes, rows);
             Ok(Bytes::from(block))
         }
         Err(failure) => {
@@ -96,7 +115,7 @@ pub(super) async fn piece(load: &Load, manifest: &Manifest, at: usize, max_rate:
     .await?;
     run(&mut conn, "commit").await?;
     let _: Result<(), _> = conn.disconnect().await;
-    Ok(bytes)
+    Ok(())
 }
 
 /// `LOAD DATA LOCAL` makes warnings of errors: a value that was changed to fit is not the source's any more.

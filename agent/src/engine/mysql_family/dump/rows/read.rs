@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use flytt_proto::failure::Failure;
-use mysql_async::{Conn, QueryResult, Row, TextProtocol, prelude::Queryable as _};
+use mysql_async::{Conn, QueryResult, Row, TextProtocol, Value, prelude::Queryable as _};
 use tokio::sync::mpsc;
 
 use super::{
-    super::schema::{Schema, Table},
+    super::schema::{Schema, Table, Vendor},
     changed,
-    fields::fields,
+    fields::{Fields, fields},
     piece::{Piece, name},
     text,
 };
@@ -28,21 +28,34 @@ pub(super) enum End {
     Whole,
     /// The reader is gone, or takes nothing for too long: a part was not handed out.
     Unwanted,
+    /// A row that cannot be handed out; others may follow it.
+    Odd(Failure),
     Failed(Failure),
 }
 
-pub(super) fn statement(schema: &Schema, piece: &Piece) -> Option<String> {
+/// What is read for a piece.
+#[derive(Debug)]
+pub(super) struct Ask {
+    sql: String,
+    /// The last value of a row says that it does not travel as a text.
+    has_doubt: bool,
+    table: String,
+}
+
+pub(super) fn statement(schema: &Schema, piece: &Piece) -> Option<Ask> {
     let table: &Table = schema.tables.get(piece.table)?;
     let history = if table.versions.is_some() { " for system_time all" } else { "" };
-    let select = fields(table, schema.vendor).select;
-    Some(format!("select sql_no_cache {select} from {}{history}{}", name(table), piece.condition(table)))
+    let Fields { select, has_doubt, .. } = fields(table, schema.vendor);
+    let cache = if schema.vendor == Vendor::Mariadb { "sql_no_cache " } else { "" };
+    let sql = format!("select {cache}{select} from {}{history}{}", name(table), piece.condition(table));
+    Some(Ask { sql, has_doubt, table: name(table) })
 }
 
 /// Reads until the end, or until nobody listens or takes a block within `patience`; in that case `interrupt` tells the server, and
 /// what still comes is thrown away. `taken` is told of each block that found a taker. An `Err` means that the session is lost.
 pub(super) async fn read(
     conn: &mut Conn,
-    sql: &str,
+    ask: &Ask,
     out: &mpsc::Sender<Poured>,
     patience: Duration,
     taken: impl Fn(),
@@ -50,11 +63,11 @@ pub(super) async fn read(
 ) -> Result<End, Failure> {
     // What a SELECT locks of a table's definition is let go with the savepoint: a DDL on the source waits for one piece at most.
     run(conn, "savepoint flytt_piece").await?;
-    let end = match conn.query_iter(sql).await {
+    let end = match conn.query_iter(ask.sql.as_str()).await {
         Err(error) => refused(error)?,
         Ok(mut answer) => {
-            let end = hand_out(&mut answer, out, patience, taken).await?;
-            if matches!(end, End::Unwanted) {
+            let end = hand_out(&mut answer, ask, out, patience, taken).await?;
+            if matches!(end, End::Unwanted | End::Odd(_)) {
                 interrupt().await;
                 let rest = async { while let Ok(Some(_)) = answer.next().await {} };
                 tokio::time::timeout(REST, rest).await.map_err(|_| failure::gone("a read that nobody wants does not end"))?;
@@ -71,6 +84,7 @@ pub(super) async fn read(
 
 async fn hand_out(
     answer: &mut QueryResult<'_, '_, TextProtocol>,
+    ask: &Ask,
     out: &mpsc::Sender<Poured>,
     patience: Duration,
     taken: impl Fn(),
@@ -79,7 +93,11 @@ async fn hand_out(
     loop {
         let is_last = match answer.next().await {
             Ok(Some(row)) => {
-                text::row(&mut block, Row::unwrap(row));
+                let mut values = Row::unwrap(row);
+                if ask.has_doubt && values.pop() != Some(Value::Bytes(b"0".to_vec())) {
+                    return Ok(End::Odd(no_text(&ask.table)));
+                }
+                text::row(&mut block, values);
                 false
             }
             Ok(None) => true,
@@ -100,6 +118,14 @@ async fn hand_out(
 
 async fn run(conn: &mut Conn, sql: &str) -> Result<(), Failure> {
     conn.query_drop(sql).await.map_err(|error| failure::statement(&error))
+}
+
+fn no_text(table: &str) -> Failure {
+    Failure::refused(
+        "ROWS_DIFFER",
+        format!("{table}: a JSON value holds a date, a binary string or a number that its text does not tell from another value"),
+        "store such values as strings, or seed by a physical copy",
+    )
 }
 
 /// The server's refusal, after which the session goes on; `Err` where it does not.

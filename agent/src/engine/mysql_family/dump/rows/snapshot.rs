@@ -103,14 +103,14 @@ impl Snapshot {
 
     pub(super) async fn pour(&self, piece: u32, out: &mpsc::Sender<Poured>) -> Result<(), Failure> {
         let piece = self.manifest.pieces.get(piece as usize);
-        let sql = piece.and_then(|piece| statement(&self.manifest.schema, piece));
-        let sql = sql.ok_or_else(|| Failure::refused("BAD_REQUEST", "there is no such piece in this snapshot", "report this"))?;
+        let ask = piece.and_then(|piece| statement(&self.manifest.schema, piece));
+        let ask = ask.ok_or_else(|| Failure::refused("BAD_REQUEST", "there is no such piece in this snapshot", "report this"))?;
         let permit = self.free.acquire().await.map_err(|_| gone())?;
         let mut conn = self.readers.lock().await.pop().ok_or_else(gone)?;
         let id = conn.id();
         let interrupt = async || self.tell(&format!("kill query {id}")).await;
         let end = tokio::select! {
-            end = read(&mut conn, &sql, out, self.lease, || self.touch(), interrupt) => end,
+            end = read(&mut conn, &ask, out, self.lease, || self.touch(), interrupt) => end,
             () = self.ended.cancelled() => Err(gone()),
         };
         match end {
@@ -120,7 +120,7 @@ impl Snapshot {
                 match end {
                     End::Whole => Ok(()),
                     End::Unwanted => Err(unwanted()),
-                    End::Failed(failure) => Err(failure),
+                    End::Odd(failure) | End::Failed(failure) => Err(failure),
                 }
             }
             Err(failure) => {

@@ -66,7 +66,7 @@ pub(super) fn setup(vendor: Vendor) -> &'static str {
         Vendor::Mysql => {
             "set session sql_log_bin = 0, foreign_key_checks = 0, unique_checks = 1, explicit_defaults_for_timestamp = 1, \
              innodb_strict_mode = 0, sql_generate_invisible_primary_key = 0, sql_require_primary_key = 0, \
-             restrict_fk_on_non_standard_key = 0, max_execution_time = 0, sql_safe_updates = 0"
+             restrict_fk_on_non_standard_key = 0, max_execution_time = 0, sql_safe_updates = 0, innodb_ddl_buffer_size = 67108864"
         }
     }
 }

@@ -1,0 +1,109 @@
+//! An import that goes silent, fails, is taken back or whose agent ends in order: what was set for it is set back; and no cutover
+//! begins while anything of it stands.
+
+use std::time::Duration;
+
+use flytt_proto::v1::action::Kind;
+use mysql_async::prelude::Queryable as _;
+
+use crate::{
+    agent::{Agent, Load},
+    import::REDO_SIZE,
+    killed::{Scene, by, load, reaches},
+    server::value,
+    user::as_server_user,
+};
+
+#[test]
+fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
+    as_server_user("ended::a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let flush = "select @@global.innodb_flush_log_at_trx_commit";
+        let mut import = scene.import.clone();
+        import.lease_ms = 6_000;
+        // Fifteen seconds with signs of life, then fifteen without.
+        let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load).await;
+        let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
+            let during = value(&mut root, flush).await;
+            reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
+            (during, value(&mut root, "select count(*) < 6000 from app.load").await)
+        });
+        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was");
+        at_work.unwrap();
+        assert_eq!(value(&mut root, "select count(*) from app.load").await, "6000");
+        scene.is_as_it_was("after the load").await;
+        agent.end().await;
+    });
+}
+
+#[test]
+fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once() {
+    as_server_user("ended::a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let endless = Load { statements: 100_000, ..load(scene.import.clone()) };
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), endless.clone()).await;
+        let middle = "(select count(*) from app.load) > 0 and @@global.innodb_flush_log_at_trx_commit = 2";
+
+        let (failed, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            root.query_drop("rename table app.load to app.other").await.unwrap();
+        });
+        assert!(failed.clone().is_err_and(|failed| failed.contains("1146")), "{failed:?}");
+        scene.is_as_it_was("after a load that has failed").await;
+
+        // Resumed, from the originals on record, and then interrupted by whoever takes it back.
+        root.query_drop("create table app.load like app.other").await.unwrap();
+        let (interrupted, ()) = tokio::join!(agent.seed(|_| ()), async {
+            reaches(&mut root, middle).await;
+            agent.take_back("seed").await.unwrap();
+        });
+        assert!(interrupted.clone().is_err_and(|why| why.starts_with("INTERRUPTED")), "{interrupted:?}");
+        scene.is_as_it_was("after the load was taken back").await;
+
+        root.query_drop("truncate table app.load").await.unwrap();
+        tokio::select! {
+            ended = agent.seed(|_| ()) => panic!("{ended:?}"),
+            () = reaches(&mut root, middle) => {}
+        }
+        agent.end().await;
+        scene.is_as_it_was("after the agent's end").await;
+    });
+}
+
+#[test]
+fn no_cutover_while_anything_of_an_import_stands() {
+    as_server_user("ended::no_cutover_while_anything_of_an_import_stands", |base| async move {
+        let scene = Scene::new(base).await;
+        let mut root = scene.server.root_session().await;
+        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load(scene.import.clone())).await;
+        let mut said = Vec::new();
+        agent.seed(|text| said.push(text.to_owned())).await.unwrap();
+        assert!(said.iter().any(|text| text.starts_with("innodb_flush_log_at_trx_commit = 2 instead of 1")), "{said:#?}");
+        assert!(said.iter().any(|text| text.starts_with(REDO_SIZE) && text.contains("in a trial")), "{said:#?}");
+
+        let ready = || {
+            Kind::Ready(flytt_proto::v1::Ready {
+                role: flytt_proto::v1::Role::Target.into(),
+                lag_ms: 1_000,
+                ..Default::default()
+            })
+        };
+        let gate = || Kind::Gate(flytt_proto::v1::Gate {});
+        let promote = || Kind::Promote(flytt_proto::v1::Promote::default());
+        root.query_drop("set global innodb_flush_log_at_trx_commit = 2").await.unwrap();
+        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
+            let refused = agent.run(step, kind, |_| ()).await.unwrap_err();
+            assert!(refused.starts_with("IMPORT_SETTING_STANDS: innodb_flush_log_at_trx_commit is 2"), "{step}: {refused}");
+        }
+        root.query_drop("set global innodb_flush_log_at_trx_commit = 1").await.unwrap();
+        for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
+            let said = agent.run(step, kind, |_| ()).await;
+            assert!(!said.clone().is_err_and(|said| said.contains("IMPORT_SETTING")), "{step}: {said:?}");
+        }
+        agent.end().await;
+    });
+}
