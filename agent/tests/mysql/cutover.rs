@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flytt_agent::{
-    change::Verb,
+    change::{Change, Raised, Verb},
     engine::{Engine as _, Intent, Serving, Upstream},
     link::Tunnel,
 };
@@ -11,7 +11,7 @@ use flytt_proto::{name::Position, v1};
 use mysql_async::prelude::Queryable as _;
 
 use crate::{
-    apply::{apply, shop, undo},
+    apply::{apply, one, shop, undo},
     server::{Server, user, value},
     tunnel,
     user::as_server_user,
@@ -33,6 +33,9 @@ pub(crate) async fn following(base: &std::path::Path) -> (Server, Server, Tunnel
     let upstream = Upstream::Tunnel { directory: base.to_owned(), port: 0 };
     apply(&target, &Intent::Follow(upstream)).await;
     streams(&target).await;
+    // What came by replication stands in no general log.
+    let log = std::fs::read_to_string(target.root.join("general.log")).unwrap();
+    assert!(!log.contains("insert into app.writes select"), "an event of the copy runs on the target");
     (source, target, tunnel)
 }
 
@@ -172,6 +175,20 @@ fn no_acknowledged_write_is_lost() {
 fn before_the_promotion_the_gate_goes_and_the_replica_stays_one() {
     as_server_user("cutover::before_the_promotion_the_gate_goes_and_the_replica_stays_one", |base| async move {
         let (source, target, _tunnel) = following(&base).await;
+        // More appliers than its option file says; put back where nobody else has changed them.
+        let workers = async || value(&mut target.root_session().await, "select @@global.replica_parallel_workers").await;
+        let want = workers().await;
+        assert!(want.parse::<u8>().unwrap() >= 4, "{want}");
+        let setting = Raised { name: "replica_parallel_workers".into(), had: "1".into(), want };
+        let raised = Change::Server(Verb::RaiseAppliers { settings: vec![setting] });
+        undo(&target, std::slice::from_ref(&raised)).await;
+        assert_eq!(workers().await, "1");
+        target.root_session().await.query_drop("set global replica_parallel_workers = 2").await.unwrap();
+        for _ in 0..2 {
+            one(&target, &raised).await.unwrap();
+            undo(&target, std::slice::from_ref(&raised)).await;
+        }
+        assert_eq!(workers().await, "2", "what somebody else has set is overwritten");
         let gate = apply(&target, &Intent::Gate).await;
         let fence = apply(&source, &Intent::Fence { drain_ms: 0 }).await;
         let end = source.engine.final_position(&shop()).await.unwrap();

@@ -59,7 +59,7 @@ impl Server {
                 "[mysqld]\ndatadir = {}\nsocket = {}\ntmpdir = {}\nport = {port}\nbind-address = 127.0.0.1\nserver_id = {number}\n\
                  mysqlx = 0\nsecure_file_priv = NULL\ngtid_mode = ON\nenforce_gtid_consistency = ON\nlog_bin = bin\n\
                  innodb_buffer_pool_size = 16M\ninnodb_redo_log_capacity = 16M\nplugin_load_add = auth_socket.so\n\
-                 plugin_load_add = mysql_clone.so\n\
+                 plugin_load_add = mysql_clone.so\nreplica_parallel_workers = 1\n\
                  general_log = 1\ngeneral_log_file = {}\n",
                 at("data"),
                 at("s"),

@@ -90,12 +90,14 @@ impl Mysql {
 
     /// A copy that starts with its source's events writes what the source will write, too. While it is down nobody can be told to
     /// persist that, so the file is written that the server would (MySQL manual, "Persisted System Variables"). One that is there
-    /// already is left alone.
+    /// already is left alone. A setting whose time is 0 is passed over without a word (tried on 9.7).
     fn shut_at_first_start(&self) -> Option<Change> {
         let path = self.config.data_directory.join("mysqld-auto.cnf");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_micros()).unwrap_or(1).max(1);
         let set = |name: &str, value: bool| {
             let value = if value { "on" } else { "off" };
-            let metadata = serde_json::json!({ "Timestamp": 0, "User": names::AGENT, "Host": "localhost" });
+            let metadata = serde_json::json!({ "Timestamp": now, "User": names::AGENT, "Host": "localhost" });
             (name.to_owned(), serde_json::json!({ "Value": value, "Metadata": metadata }))
         };
         let all: serde_json::Map<_, _> =

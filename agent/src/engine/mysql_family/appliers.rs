@@ -75,12 +75,12 @@ async fn having(session: &Session, all: &[Raised], what: impl Fn(&Raised) -> &St
     Ok(all.iter().filter(is).cloned().collect())
 }
 
-/// A server says ON, and its binary TRUE.
+/// A server says ON of itself what its binary, asked for its options, says by the word true.
 fn plain(value: &str) -> String {
-    match value {
-        "TRUE" => "ON".to_owned(),
-        "FALSE" => "OFF".to_owned(),
-        other => other.to_owned(),
+    match value.to_ascii_lowercase().as_str() {
+        "true" => "ON".to_owned(),
+        "false" => "OFF".to_owned(),
+        _ => value.to_owned(),
     }
 }
 
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(raised("64", "Aggressive"), [""; 0]);
         assert_eq!(raised("", "optimistic"), [""; 0], "a server without it");
         assert_eq!((set("a", "4"), set("a", "ON")), ("set global a = 4".into(), "set global a = 'ON'".into()));
-        assert_eq!((plain("TRUE"), plain("4")), ("ON".into(), "4".into()));
+        assert_eq!((plain("True"), plain("4")), ("ON".into(), "4".into()));
     }
 }
