@@ -258,11 +258,14 @@ fn rows_of_two_moments_are_never_in_one_copy() {
         assert_eq!(digest(&source).await, digest(&target).await);
         take_back(&target, &Change::Load(load(0))).await.unwrap();
 
-        let work = in_the_middle(&target).await;
-        source.root_session().await.query_drop("alter table app.many add more int default 7, algorithm = instant").await.unwrap();
-        let failure = tokio::time::timeout(LONG, work).await.unwrap().unwrap().unwrap_err();
-        assert_eq!(failure.code, "SCHEMA_CHANGED");
-        nothing_is_left(&source, &target).await;
+        // A table that can be read on, and one that cannot.
+        for alter in ["add more int default 7, algorithm = instant", "engine = InnoDB, algorithm = inplace"] {
+            let work = in_the_middle(&target).await;
+            source.root_session().await.query_drop(format!("alter table app.many {alter}")).await.unwrap();
+            let failure = tokio::time::timeout(LONG, work).await.unwrap().unwrap().unwrap_err();
+            assert_eq!(failure.code, "SCHEMA_CHANGED", "{alter}");
+            nothing_is_left(&source, &target).await;
+        }
 
         let work = in_the_middle(&target).await;
         work.abort();

@@ -7,6 +7,7 @@
 mod apply;
 mod server;
 #[path = "../mariadb/tunnel.rs"]
+#[allow(dead_code, reason = "MariaDB's tests need all of it")]
 mod tunnel;
 #[path = "../mariadb/user.rs"]
 mod user;
@@ -27,6 +28,7 @@ mod smoke;
 // What both vendors go through, by the same tests.
 #[cfg(not(without_mysql))]
 #[path = "../mariadb/agent.rs"]
+#[allow(dead_code, reason = "MariaDB's tests need all of it")]
 mod agent;
 #[cfg(not(without_mysql))]
 #[path = "../mariadb/dump.rs"]

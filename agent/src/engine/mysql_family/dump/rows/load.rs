@@ -68,13 +68,23 @@ impl Load {
     async fn copy(&self, tell: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         let mut record = self.take_up().await?;
         if record.stage == Stage::Rows {
-            tokio::select! {
-                done = self.rows(&record.manifest, tell) => done?,
+            let there = tokio::select! {
+                done = self.rows(&record.manifest, tell) => done,
                 never = self.renew(&record.manifest) => match never {},
-            }
-            if !self.end(&record.manifest.snapshot).await?.unchanged {
-                self.clear().await?;
-                return Err(changed());
+            };
+            match there {
+                Ok(()) if self.end(&record.manifest.snapshot).await?.unchanged => {}
+                Ok(()) => {
+                    self.clear().await?;
+                    return Err(changed());
+                }
+                // Of a table that is not the one of the snapshot any more no piece can be read: this snapshot has no end.
+                Err(failure) if failure.code == changed().code => {
+                    self.end_or_leave(&record.manifest.snapshot).await;
+                    self.clear().await?;
+                    return Err(failure);
+                }
+                Err(failure) => return Err(failure),
             }
             record.stage = Stage::Rest;
             record.write(&self.record)?;
@@ -93,14 +103,18 @@ impl Load {
     /// Takes away all that it has written, and ends the source's snapshot if that can be reached.
     pub async fn take_back(&self) -> Result<(), Failure> {
         if let Some(record) = Record::read(&self.record)? {
-            if record.stage == Stage::Rows
-                && let Err(failure) = self.end(&record.manifest.snapshot).await
-            {
-                tracing::info!(code = failure.code, "the source's snapshot is left to its lease: {failure}");
+            if record.stage == Stage::Rows {
+                self.end_or_leave(&record.manifest.snapshot).await;
             }
             self.clear().await?;
         }
         Ok(())
+    }
+
+    async fn end_or_leave(&self, snapshot: &str) {
+        if let Err(failure) = self.end(snapshot).await {
+            tracing::info!(code = failure.code, "the source's snapshot is left to its lease: {failure}");
+        }
     }
 
     /// The copy that was begun, as long as its snapshot stands; else a new one.
