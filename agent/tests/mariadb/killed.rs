@@ -29,7 +29,7 @@ const STATE: &str = "FLYTT_TEST_AGENT_STATE";
 const BASE: &str = "FLYTT_TEST_AGENT_BASE";
 const LOADS: &str = "FLYTT_TEST_AGENT_LOADS";
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(150);
 const STATEMENTS: u64 = 40;
 
 pub(crate) fn by(server: &Server) -> (Arc<dyn Engine>, PathBuf) {

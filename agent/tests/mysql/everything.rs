@@ -74,8 +74,8 @@ pub(crate) async fn with_rows(root: &mut Conn) {
     }
 }
 
-/// A server takes writes from nobody.
-pub(crate) const SHUT: &str = "set global super_read_only = 1, global local_infile = 0";
+/// A server takes writes from nobody, and knows what the source's accounts need.
+pub(crate) const SHUT: &str = "set global super_read_only = 1, global local_infile = 0, global partial_revokes = 1";
 
 /// A table in many pieces.
 pub(crate) const PIECES: &[&str] = &[
