@@ -105,6 +105,16 @@ impl Process {
         }
     }
 
+    /// Ends the test, should its load fail.
+    async fn fails(&self) {
+        loop {
+            while let Ok(line) = self.lines.try_recv() {
+                assert!(!line.contains("failed "), "{line}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -166,7 +176,10 @@ impl Scene {
         let state = self.base.join(format!("agent-{n}"));
         let agent = Process::start(&self.base, &state, true);
         match POINTS.get(n) {
-            Some(point) => reaches(&mut root, point).await,
+            Some(point) => tokio::select! {
+                () = reaches(&mut root, point) => {}
+                () = agent.fails() => unreachable!("it says why"),
+            },
             None => assert_eq!(agent.hears("done"), "done"),
         }
         (agent, state)
