@@ -29,7 +29,7 @@ const STATE: &str = "FLYTT_TEST_AGENT_STATE";
 const BASE: &str = "FLYTT_TEST_AGENT_BASE";
 const LOADS: &str = "FLYTT_TEST_AGENT_LOADS";
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(150);
 const STATEMENTS: u64 = 40;
 
 pub(crate) fn by(server: &Server) -> (Arc<dyn Engine>, PathBuf) {
@@ -105,6 +105,16 @@ impl Process {
         }
     }
 
+    /// Ends the test, should its load fail.
+    async fn fails(&self) {
+        loop {
+            while let Ok(line) = self.lines.try_recv() {
+                assert!(!line.contains("failed "), "{line}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -166,7 +176,10 @@ impl Scene {
         let state = self.base.join(format!("agent-{n}"));
         let agent = Process::start(&self.base, &state, true);
         match POINTS.get(n) {
-            Some(point) => reaches(&mut root, point).await,
+            Some(point) => tokio::select! {
+                () = reaches(&mut root, point) => {}
+                () = agent.fails() => unreachable!("it says why"),
+            },
             None => assert_eq!(agent.hears("done"), "done"),
         }
         (agent, state)

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -40,15 +39,6 @@ pub(crate) struct SeedOptions {
     base: PathBuf,
 }
 
-/// Four of a tenth each, and a big one.
-const TABLES: [(&str, u32); 5] = [("first", 10), ("second", 10), ("third", 10), ("fourth", 10), ("big", 60)];
-/// Of a row as text.
-const ROW: u64 = 232;
-/// What a target is given by whoever imports into it: the same for all, and so nothing is left for a lease on such settings to win.
-const IMPORT: &str = "SET GLOBAL innodb_flush_log_at_trx_commit = 2; SET GLOBAL sync_binlog = 0; \
-                      SET GLOBAL innodb_io_capacity_max = 20000; SET GLOBAL innodb_io_capacity = 20000; \
-                      SET GLOBAL innodb_buffer_pool_size = 2147483648; ";
-
 pub(crate) async fn run(options: SeedOptions, stop: &CancellationToken, view: &mut dyn View) -> Result<Answer, Halt> {
     let scene = demo::Options {
         engine: options.engine,
@@ -79,12 +69,11 @@ struct Round {
 /// Who begins changes with each round.
 async fn in_turn(options: &SeedOptions, stage: &Stage, stop: &CancellationToken) -> Result<Vec<Round>, Halt> {
     let peers = Peers::find(options.engine, &stage.place, &stage.source)?;
-    stage.source.sql("app", &filling(options.mib)).await?;
-    let redo = if options.engine == Engine::Mysql { "innodb_redo_log_capacity" } else { "innodb_log_file_size" };
-    stage.target.sql("", &format!("{IMPORT} SET GLOBAL {redo} = 1073741824;")).await?;
+    stage.source.fill_tables(options.mib).await?;
+    stage.target.set_for_import(options.engine).await?;
     let session = Session::open(&stage.home, stop.clone())?;
     let (name, file) = (stage::MIGRATION.parse().expect("a literal of the right form"), demo::migration_file(stage)?);
-    let expected = rows_of(&stage.source).await?;
+    let expected = stage.source.rows_of_tables().await?;
     let mut rounds = Vec::new();
     for turn in 0..options.runs {
         let (mut round, mut bytes) = (Round::default(), 0);
@@ -127,64 +116,24 @@ async fn ours(
 }
 
 async fn theirs(peers: &Peers, by: Peer, engine: Engine, stage: &Stage, expected: &str) -> Result<Duration, Halt> {
-    let (open, shut) = match engine {
-        Engine::Mysql => ("SET GLOBAL super_read_only = 0", "SET GLOBAL super_read_only = 1"),
-        Engine::Mariadb | Engine::Postgres => ("SET GLOBAL read_only = 1", "SET GLOBAL read_only = 1"),
-    };
-    stage.target.sql("", open).await?;
+    stage.target.open_to_copies(engine).await?;
     let begun = Instant::now();
     peers.copy(by, &stage.source, &stage.target).await?;
     let took = begun.elapsed();
     is_whole(stage, expected).await?;
-    stage.target.sql("", &format!("SET SESSION sql_log_bin = 0; DROP DATABASE app; {shut}")).await?;
+    stage.target.drop_tables().await?;
+    stage.target.shut_to_copies(engine).await?;
     Ok(took)
 }
 
 /// A rate of a copy that is not whole would be none.
 async fn is_whole(stage: &Stage, expected: &str) -> Result<(), Failure> {
-    let there = rows_of(&stage.target).await?;
+    let there = stage.target.rows_of_tables().await?;
     if there == expected {
         return Ok(());
     }
     let sentence = format!("the copy has {there} rows, and there are {expected}");
     Err(Failure::refused("ROWS_DIFFER", sentence, "report this"))
-}
-
-async fn rows_of(server: &stage::Server) -> Result<String, Failure> {
-    let counts = TABLES.map(|(table, _)| format!("(SELECT count(*) FROM app.{table})")).join(", ");
-    server.sql("", &format!("SELECT concat_ws(' ', {counts})")).await
-}
-
-/// Rows as an application has them: numbers, names, times, and texts that zstd halves. Each table doubles until it is full.
-fn filling(mib: u32) -> String {
-    let mut sql = "SET SESSION sql_log_bin = 0;\n".to_owned();
-    let row = |id: &str| {
-        format!(
-            "{id}, crc32({id}) % 100000, elt(1 + crc32({id} + 7) % 4, 'new', 'paid', 'shipped', 'returned'), \
-             (crc32({id} + 1) % 1000000) / 100, timestamp('2020-01-01') + interval crc32({id} + 2) % 150000000 second, \
-             if({id} % 3 = 0, concat('call before noon, gate ', {id} % 97), null), \
-             concat('Item ', {id}, ': ', sha2({id}, 256), ' ', repeat('lorem ipsum dolor ', 5))"
-        )
-    };
-    for (table, part) in TABLES {
-        let rows = (u64::from(mib) << 20) / ROW * u64::from(part) / 100;
-        let _ = writeln!(
-            sql,
-            "CREATE TABLE {table} (id int unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, customer int unsigned NOT NULL, \
-             status varchar(12) NOT NULL, amount decimal(10,2) NOT NULL, created datetime NOT NULL, note varchar(255), \
-             body varchar(255) NOT NULL, KEY customer (customer), KEY created (created, status)) ENGINE = InnoDB;"
-        );
-        let _ = writeln!(sql, "INSERT INTO {table} SELECT {};", row("1"));
-        let mut there = 1;
-        while there < rows {
-            let more = there.min(rows - there);
-            let _ =
-                writeln!(sql, "INSERT INTO {table} SELECT {} FROM {table} WHERE id <= {more};", row(&format!("(id + {there})")));
-            there += more;
-        }
-        let _ = writeln!(sql, "ANALYZE NO_WRITE_TO_BINLOG TABLE {table};");
-    }
-    sql
 }
 
 fn compared(options: &SeedOptions, rounds: &[Round]) -> Vec<Value> {
@@ -221,16 +170,6 @@ fn compared(options: &SeedOptions, rounds: &[Round]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_is_filled_to_its_part_and_no_further() {
-        let sql = filling(1);
-        let rows = (1 << 20) / ROW * 60 / 100;
-        let big: Vec<&str> = sql.lines().filter(|line| line.starts_with("INSERT INTO big")).collect();
-        let last = |line: &&str| line.rsplit_once("<= ").and_then(|(_, n)| n.trim_end_matches(';').parse::<u64>().ok());
-        assert_eq!(1 + big.iter().filter_map(last).sum::<u64>(), rows);
-        assert_eq!(sql.matches("CREATE TABLE").count(), 5);
-    }
 
     #[test]
     fn a_peer_that_was_left_out_has_no_line() {

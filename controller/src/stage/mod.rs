@@ -17,6 +17,7 @@ mod proxy;
 mod server;
 mod spawn;
 mod supervised;
+mod tables;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -64,6 +64,7 @@ impl Database for Mysql {
         let name = &at.account.name;
         let accounts = format!(
             "CREATE USER '{name}'@localhost IDENTIFIED WITH auth_socket;\nGRANT ALL ON *.* TO '{name}'@localhost WITH GRANT OPTION;\n\
+             GRANT PROXY ON ''@'' TO '{name}'@localhost WITH GRANT OPTION;\n\
              ALTER USER root@localhost IDENTIFIED WITH auth_socket;\nRESET BINARY LOGS AND GTIDS;\nSHUTDOWN;\n"
         );
         let as_root = ["--no-defaults", "--user=root", &option("socket", &socket(at))];

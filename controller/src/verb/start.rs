@@ -103,7 +103,7 @@ pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Re
 
 /// Says how the copy is made where there is a choice, and why so.
 fn tell_way(spec: &Spec, known: &plan::Known, view: &mut dyn View) {
-    if spec.engine == Engine::Mariadb
+    if spec.engine != Engine::Postgres
         && let Some(choice) = plan::way(spec, known)
     {
         view.show(Line::Note(&choice.sentence()));
