@@ -81,7 +81,7 @@ pub enum Entry {
         migration: Migration,
         reason: String,
     },
-    /// Nothing of this move is left here.
+    /// Nothing of this move is left here, of neither leg.
     Finished {
         migration: Migration,
     },
@@ -177,19 +177,23 @@ impl Book {
                 self.grants.remove(migration);
                 // The slot that was given up is gone with the rest: another try begins unblamed, and is guarded anew.
                 self.guarded.remove(migration);
+                self.guarded.remove(&migration.back());
             }
             Entry::Guarded { migration, reason } => {
                 self.guarded.insert(migration.clone(), reason.clone());
             }
             Entry::Finished { migration } => {
-                self.operations.retain(|id, _| id.migration != *migration);
-                self.order.retain(|id| id.migration != *migration);
-                self.grants.remove(migration);
-                self.guarded.remove(migration);
-                self.batons.remove(migration);
-                self.parts.remove(migration);
-                self.charges.remove(migration);
-                self.leases.remove(migration);
+                let (there, back) = (migration.there(), migration.back());
+                self.operations.retain(|id, _| id.migration.there() != there);
+                self.order.retain(|id| id.migration.there() != there);
+                for leg in [&there, &back] {
+                    self.grants.remove(leg);
+                    self.guarded.remove(leg);
+                    self.batons.remove(leg);
+                    self.parts.remove(leg);
+                    self.charges.remove(leg);
+                    self.leases.remove(leg);
+                }
             }
         }
         Ok(self)

@@ -3,7 +3,8 @@
 mod lab;
 mod samples;
 
-use flytt::halt::Exit;
+use flytt::{halt::Exit, verb};
+use flytt_agent::engine::Serving;
 use flytt_proto::fuse::Fuse;
 use lab::{AGENTS, Lab, all, world::Side};
 
@@ -17,11 +18,15 @@ async fn a_move_goes_through_and_leaves_nothing() {
     assert_eq!((target.value("net/ipv4/tcp_wmem"), target.value("vm/swappiness")), ("4096 65536 16777216".into(), "1".into()));
     lab.cutover(&Fuse::default()).await.expect("it moves");
     lab.holds(Side::Target, "moved").await;
+    lab.source_follows("moved").await;
+    let status = verb::status(&lab.session(Fuse::default()), Some(&lab.name)).await.expect("it is told");
+    assert!(status.text.contains("way back: ready; db-old follows db-new"), "{}", status.text);
     lab.finish(&Fuse::default()).await.expect("it finishes");
     lab.holds(Side::Target, "finished").await;
     assert!(lab.kernels.iter().all(|kernel| kernel.drop_in().exists()), "the tuning stays");
     let world = lab.world.lock();
-    assert!(world.target.objects.is_empty() || !world.target.objects.contains("role"), "{:?}", world.target.objects);
+    assert!(world.target.objects.is_empty(), "{:?}", world.target.objects);
+    assert_eq!(world.source.serving, Serving::Down, "the old source goes on after the end");
     assert!(world.source.signal().exists(), "the old source would come back writable");
     assert!(world.acknowledged.len() > 10, "the load wrote");
 }

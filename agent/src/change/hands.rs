@@ -100,11 +100,18 @@ impl Hands {
             Change::Server(Verb::Replicate { .. }) => self.tell_if_up(migration, &Verb::Detach).await?,
             Change::Server(Verb::Welcome { .. }) => self.tell_if_up(migration, &Verb::Unwelcome).await?,
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
+            Change::Server(Verb::KeepLog) => self.tell_if_up(migration, &Verb::ReleaseLog).await?,
             Change::Server(
                 Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
             ) => {}
             Change::Server(
-                Verb::DropAccounts | Verb::Reopen { .. } | Verb::Detach | Verb::Unwelcome | Verb::DetachBack | Verb::Return,
+                Verb::DropAccounts
+                | Verb::Reopen { .. }
+                | Verb::Detach
+                | Verb::Unwelcome
+                | Verb::DetachBack
+                | Verb::Return
+                | Verb::ReleaseLog,
             ) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,

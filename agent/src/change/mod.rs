@@ -174,6 +174,10 @@ pub enum Verb {
     DetachBack,
     /// What the target has written is applied from now on. MariaDB.
     Return,
+    /// The log is kept for the old source from here on, bounded by the guard; undo gives that up. PostgreSQL: a slot, which a
+    /// standby may have, too.
+    KeepLog,
+    ReleaseLog,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +247,8 @@ impl fmt::Display for Change {
                 Verb::FollowBack { host, port } => write!(f, "follow the target at {host}:{port}, too"),
                 Verb::DetachBack => f.write_str("no longer follow the target"),
                 Verb::Return => f.write_str("apply what the target writes"),
+                Verb::KeepLog => f.write_str("keep the log for the way back (a slot)"),
+                Verb::ReleaseLog => f.write_str("keep no log for the way back any more"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),

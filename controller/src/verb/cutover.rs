@@ -72,6 +72,7 @@ pub(super) async fn complete(drive: &mut Drive<'_>) -> Result<(), Stopped> {
 }
 
 pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    let back = rejoin(drive).await?;
     reached(drive, Milestone::Moved).await?;
     let name = &drive.spec.name;
     let times: serde_json::Map<String, Value> = drive
@@ -84,13 +85,52 @@ pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             _ => None,
         })
         .collect();
+    let old = &drive.spec.source;
+    let becomes = match &back {
+        WayBack::Ready => format!("{old} follows it, fenced"),
+        WayBack::Failed(failure) => format!("{old} does not follow it yet ({}): run `flytt resume {name}`", failure.sentence),
+        WayBack::OfNoSteps => "the old source is fenced for good".to_owned(),
+    };
     Ok(answer(
-        format!(
-            "{name} has moved to {}; the old source is ended and comes back read-only\nnext:  flytt finish {name}",
-            drive.spec.target
-        ),
-        json!({ "migration": name, "moved": true, "cutover_ms": times }),
+        format!("{name} has moved to {}; {becomes}\nnext:  flytt finish {name}", drive.spec.target),
+        json!({ "migration": name, "moved": true, "cutover_ms": times, "way_back": back.is_ready() }),
     ))
+}
+
+/// What became of the steps after the window.
+pub(super) enum WayBack {
+    Ready,
+    /// The move stands all the same.
+    Failed(Failure),
+    /// The window left nothing to be done for it.
+    OfNoSteps,
+}
+
+impl WayBack {
+    /// `None`: it is not for these steps to say.
+    pub(super) fn is_ready(&self) -> Option<bool> {
+        match self {
+            WayBack::Ready => Some(true),
+            WayBack::Failed(_) => Some(false),
+            WayBack::OfNoSteps => None,
+        }
+    }
+}
+
+/// The old source follows the new primary. Whatever comes of it, the move is complete.
+pub(super) async fn rejoin(drive: &mut Drive<'_>) -> Result<WayBack, Halt> {
+    if drive.plan.steps.iter().all(|step| step.phase != Phase::Rejoin) {
+        return Ok(WayBack::OfNoSteps);
+    }
+    match drive.forward(Phase::Rejoin..=Phase::Rejoin).await {
+        Ok(()) => Ok(WayBack::Ready),
+        Err(Stopped::Journal(failure)) => Err(stuck(&drive.spec.name, failure)),
+        Err(Stopped::Failed { failure, .. }) => Ok(WayBack::Failed(failure)),
+        Err(Stopped::Interrupted | Stopped::Blocked(_)) => {
+            let failure = Failure::refused("INTERRUPTED", "it was interrupted", "run `flytt resume`");
+            Ok(WayBack::Failed(failure))
+        }
+    }
 }
 
 /// The window is taken back, by a controller that has just taken charge. A target that was promoted is burned with it, and

@@ -13,6 +13,8 @@ use std::{
 use flytt_agent::{change::RouteState, engine::Serving};
 use tokio::task::JoinHandle;
 
+use super::fake::BACK_SLOT;
+
 #[derive(Debug)]
 pub(crate) struct Db {
     pub(crate) dir: PathBuf,
@@ -118,11 +120,18 @@ impl State {
         }
     }
 
-    /// What the source has written arrives at a standby that has its slot.
+    /// What a primary has written arrives at a standby that has its slot, and that has nothing of its own.
     pub(crate) fn replicate(&mut self) {
         let streams = self.target.serving == Serving::Standby && self.source.serving == Serving::Writable;
         if streams && self.source.objects.contains("slot") {
             self.target.rows.clone_from(&self.source.rows);
+        }
+        let returns = self.source.serving == Serving::Standby && self.target.serving == Serving::Writable;
+        if returns && self.target.objects.contains(BACK_SLOT) {
+            if !self.target.rows.starts_with(&self.source.rows) {
+                self.violations.push("the old source has what the new primary never had".into());
+            }
+            self.source.rows.clone_from(&self.target.rows);
         }
     }
 

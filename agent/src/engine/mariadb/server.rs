@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::Mariadb;
 use crate::{
     change::Verb,
-    engine::{Serving, mysql_family::program::Program},
+    engine::{Serving, mysql_family::program::Program, not_for},
 };
 
 impl Mariadb {
@@ -35,6 +35,7 @@ impl Mariadb {
             Verb::Unwelcome => self.unwelcome(migration).await,
             Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
             Verb::DetachBack => self.detach_back(migration).await,
+            Verb::KeepLog | Verb::ReleaseLog => Err(not_for(self, verb)),
             Verb::Return => {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await

@@ -47,7 +47,7 @@ impl Mysql {
                 let events = self.events_by_default().await;
                 Ok(vec![Change::Server(Verb::Reopen { events, read_only: false })])
             }
-            Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("mysql")),
+            Intent::Welcome { .. } | Intent::Arm | Intent::Rejoin(_) => Err(super::super::no_way_back("mysql")),
             Intent::Retire => Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK)]),
             Intent::Forget { .. } => {
                 let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];

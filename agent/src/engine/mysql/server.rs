@@ -37,7 +37,13 @@ impl Mysql {
             Verb::Reopen { events, read_only } => self.reopen(migration, *events, *read_only).await,
             Verb::Replicate { host, port } => self.replicate(migration, host, *port).await,
             Verb::Detach => self.let_go().await,
-            Verb::Welcome { .. } | Verb::Unwelcome | Verb::FollowBack { .. } | Verb::DetachBack | Verb::Return => {
+            Verb::Welcome { .. }
+            | Verb::Unwelcome
+            | Verb::FollowBack { .. }
+            | Verb::DetachBack
+            | Verb::Return
+            | Verb::KeepLog
+            | Verb::ReleaseLog => {
                 Err(super::super::not_for(self, verb))
             }
         }

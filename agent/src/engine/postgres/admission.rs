@@ -50,9 +50,10 @@ fn parameters(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 /// A key given twice would let the server read another value than we do.
 fn judge(migration: &Migration, parameters: &[(&[u8], &[u8])]) -> Admission {
     let all = |key: &[u8]| parameters.iter().filter(|(name, _)| *name == key).map(|(_, value)| *value).collect::<Vec<_>>();
-    let role = names::replication_role(migration);
-    if all(b"user") != [role.as_bytes()] {
-        return Admission::No(format!("only {role} passes"));
+    // Each server has one follower, and both are its roles: one server is a copy of the other.
+    let roles = [&migration.there(), &migration.back()].map(names::replication_role);
+    if !roles.iter().any(|role| all(b"user") == [role.as_bytes()]) {
+        return Admission::No(format!("only {} pass", roles.join(" and ")));
     }
     match all(b"replication").as_slice() {
         [b"true" | b"on" | b"yes" | b"1"] => {}
@@ -95,6 +96,8 @@ mod tests {
             assert_eq!(admits(&shop(), &packet[..cut]), Admission::More, "{cut} bytes");
         }
         assert_eq!(admits(&shop(), &packet), Admission::Yes);
+        let back = [("user", "flytt_shop_back"), GOOD[1], GOOD[2]];
+        assert_eq!(admits(&shop(), &self::packet(196_608, &back)), Admission::Yes, "the old source's, on the way back");
         let mut more = packet.clone();
         more.push(b'Q');
         assert!(matches!(admits(&shop(), &more), Admission::No(_)));
@@ -110,6 +113,7 @@ mod tests {
             packet(196_608, &[("user", "flytt_shop_repl"), ("user", "postgres"), ("replication", "true")]),
             packet(196_608, &[("user", "flytt_shop_repl"), ("replication", "true"), ("options", "-c log_statement=all")]),
             packet(196_608, &[("user", "flytt_other_repl"), ("replication", "true")]),
+            packet(196_608, &[("user", "flytt_other_back"), ("replication", "true")]),
             packet(131_072, &GOOD),
             packet(80_877_103, &[]),
             packet(80_877_104, &[]),

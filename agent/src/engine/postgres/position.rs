@@ -174,7 +174,7 @@ fn fork_point(history: &str) -> Option<Lsn> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn lsn(text: &str) -> Result<Lsn, Failure> {
+pub(super) fn lsn(text: &str) -> Result<Lsn, Failure> {
     text.parse()
         .map_err(|error| Failure::refused("UNREADABLE", format!("the server's answer is no position: {error}"), "report this"))
 }

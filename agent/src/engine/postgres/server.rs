@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Postgres, cluster};
+use super::{Postgres, cluster, names, recipe};
 use crate::{change::Verb, command::Command};
 
 const START_LIMIT: Duration = Duration::from_secs(300);
@@ -27,6 +27,14 @@ impl Postgres {
             Verb::Checkpoint => self.checkpoint().await,
             Verb::EndSessions { drain_ms } => self.end_sessions(migration, Duration::from_millis(*drain_ms)).await,
             Verb::Promote => self.promote().await,
+            Verb::KeepLog => self.session().await?.run(&recipe::make_slot(&names::slot(&migration.back()))).await,
+            Verb::ReleaseLog => {
+                let session = self.session().await?;
+                for statement in recipe::drop_slot(&names::slot(&migration.back())) {
+                    session.run(&statement).await?;
+                }
+                Ok(())
+            }
             Verb::OwnAccounts
             | Verb::DropAccounts
             | Verb::Close { .. }
