@@ -44,5 +44,4 @@ impl Intent for v1::Rejoin {
     }
 }
 
-const REMEDY: &str = "look at its log: where it waits for WAL of another timeline, it wrote something after the target was promoted and \
-    must be copied anew; else see to its tunnel and to the target's agent, and run `flytt resume`";
+const REMEDY: &str = "see to its tunnel and to the target's agent, and run `flytt resume`; its log says what it waits for";

@@ -102,7 +102,12 @@ impl Hands {
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
             Change::Server(Verb::KeepLog) => self.tell_if_up(migration, &Verb::ReleaseLog).await?,
             Change::Server(
-                Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
+                Verb::Stop { was_running: false }
+                | Verb::Kill
+                | Verb::Checkpoint
+                | Verb::EndSessions { .. }
+                | Verb::Promote
+                | Verb::Rejoin { .. },
             ) => {}
             Change::Server(
                 Verb::DropAccounts

@@ -178,6 +178,12 @@ pub enum Verb {
     /// standby may have, too.
     KeepLog,
     ReleaseLog,
+    /// Started as a follower of what is reached at this host (or socket directory) and port; where what it wrote last is not the new
+    /// primary's, that is rewound first, and it is left stopped: its configuration is another's then. PostgreSQL.
+    Rejoin {
+        host: String,
+        port: u16,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +254,7 @@ impl fmt::Display for Change {
                 Verb::DetachBack => f.write_str("no longer follow the target"),
                 Verb::Return => f.write_str("apply what the target writes"),
                 Verb::KeepLog => f.write_str("keep the log for the way back (a slot)"),
+                Verb::Rejoin { .. } => f.write_str("start the server as a standby, rewound where it must be"),
                 Verb::ReleaseLog => f.write_str("keep no log for the way back any more"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),

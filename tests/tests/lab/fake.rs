@@ -278,7 +278,8 @@ impl Engine for FakeEngine {
             | Verb::Unwelcome
             | Verb::FollowBack { .. }
             | Verb::DetachBack
-            | Verb::Return => unreachable!("{verb:?} is another engine's"),
+            | Verb::Return
+            | Verb::Rejoin { .. } => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
     }

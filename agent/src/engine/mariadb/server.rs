@@ -35,7 +35,7 @@ impl Mariadb {
             Verb::Unwelcome => self.unwelcome(migration).await,
             Verb::FollowBack { host, port } => self.follow_back(migration, host, *port).await,
             Verb::DetachBack => self.detach_back(migration).await,
-            Verb::KeepLog | Verb::ReleaseLog => Err(not_for(self, verb)),
+            Verb::KeepLog | Verb::ReleaseLog | Verb::Rejoin { .. } => Err(not_for(self, verb)),
             Verb::Return => {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await

@@ -43,7 +43,8 @@ impl Mysql {
             | Verb::DetachBack
             | Verb::Return
             | Verb::KeepLog
-            | Verb::ReleaseLog => {
+            | Verb::ReleaseLog
+            | Verb::Rejoin { .. } => {
                 Err(super::super::not_for(self, verb))
             }
         }

@@ -32,7 +32,7 @@ impl Postgres {
             Intent::Retire => self.retire(migration),
             Intent::Welcome { verifier } => self.welcome(migration, verifier).await,
             Intent::Arm => self.arm(migration),
-            Intent::Rejoin(upstream) => self.rejoin(migration, upstream),
+            Intent::Rejoin(upstream) => self.rejoin(migration, upstream).await,
             Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.passfile(&migration.back()))]),
             Intent::Forget { .. } => Ok(vec![gone(self.passfile(migration)), gone(self.seed_mark(migration))]),
             Intent::Finish { role } => self.finish(migration, *role).await,
@@ -64,19 +64,27 @@ impl Postgres {
             return Err(bad_verifier());
         }
         let hba = self.files().await?.hba;
-        Ok(vec![present(hba, names::block(migration, "back"), rules::admission(&migration.back(), None))])
+        let rules = rules::way_back(migration, &self.config.database);
+        Ok(vec![present(hba, names::block(migration, "back"), rules)])
     }
 
     /// Source: the role that it will follow as. It replicates, so that the target has it before it is needed.
     fn arm(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
         let (back, path) = (names::replication_role(&migration.back()), self.passfile(&migration.back()));
         let verifier = secret::verifier(&path, &back).map_err(|error| failure::file(&path, &error))?;
-        Ok(vec![role(&back, &format!("replication login password '{verifier}'"))])
+        Ok(vec![follower(&back, &format!("replication login password '{verifier}'"))])
     }
 
-    /// Source, ended at once and fenced: it comes up as a standby, whatever else its own configuration says.
-    fn rejoin(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
-        let mut changes = self.standby_files(&migration.back(), upstream, standby::without_connection)?;
+    /// Source, ended at once and fenced: it comes up as a standby, whatever else its own configuration says. Where it had to be
+    /// rewound, what stands in its data directory is the new primary's, so all that is said again.
+    async fn rejoin(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+        let standby = self.standby_files(&migration.back(), upstream, standby::without_connection)?;
+        let (host, port, _) = reach(upstream);
+        let mut changes = standby.clone();
+        changes.push(Change::Server(Verb::Rejoin { host, port }));
+        changes.extend(standby);
+        changes.extend(self.admission(migration, None).await?);
+        changes.push(self.shut(migration, "fence").await?);
         changes.push(Change::Server(Verb::Start));
         Ok(changes)
     }
@@ -157,7 +165,7 @@ impl Postgres {
         Ok(changes)
     }
 
-    fn auto_conf(&self) -> Result<(std::path::PathBuf, String), Failure> {
+    pub(super) fn auto_conf(&self) -> Result<(std::path::PathBuf, String), Failure> {
         let path = self.config.data_directory.join("postgresql.auto.conf");
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok((path, text)),
@@ -257,13 +265,15 @@ impl Postgres {
         }
         changes.push(absent(files.ident, names::block(migration, "admit")));
         if writable {
-            let (agent, follower) = (names::agent_role(migration), names::replication_role(migration));
-            for role in [agent, follower, names::replication_role(&migration.back())] {
-                changes.push(statement(format!("drop role {role}"), vec![format!("drop role if exists {role}")]));
+            let (agent, target) = (names::agent_role(migration), names::replication_role(migration));
+            for role in [agent, target, names::replication_role(&migration.back())] {
+                changes.push(statement(format!("drop role {role}"), vec![drop_role(&role)]));
             }
         }
         // What we keep of the move in our own state directory.
-        changes.extend([self.passfile(migration), self.passfile(&migration.back()), self.seed_mark(migration)].map(gone));
+        let back = migration.back();
+        let kept = [self.passfile(migration), self.passfile(&back), self.seed_mark(migration), self.rewinding(migration)];
+        changes.extend(kept.map(gone));
         Ok(changes)
     }
 
@@ -293,6 +303,26 @@ fn role(role: &str, attributes: &str) -> Change {
         ],
         undo: vec![format!("drop role if exists {role}")],
     })
+}
+
+/// A role that may read the server's files, too, as `pg_rewind` does (its manual, "Notes"): no more than a base backup gives it.
+fn follower(name: &str, attributes: &str) -> Change {
+    const FILES: &str = "pg_ls_dir(text, boolean, boolean), pg_catalog.pg_stat_file(text, boolean), \
+        pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
+    let mut change = role(name, attributes);
+    if let Change::Statement(statement) = &mut change {
+        statement.run.push(format!("grant execute on function pg_catalog.{FILES} to {name}"));
+        statement.undo = vec![drop_role(name)];
+    }
+    change
+}
+
+/// With what it was granted.
+fn drop_role(role: &str) -> String {
+    format!(
+        "do $$ begin if exists (select from pg_roles where rolname = '{role}') then drop owned by {role}; drop role {role}; \
+         end if; end $$"
+    )
 }
 
 fn bad_verifier() -> Failure {
