@@ -305,6 +305,15 @@ impl Host {
                         return;
                     }
                     Ok(_) => tracing::warn!(%migration, "the target took the permit and gave no receipt"),
+                    // It was given up before the permit came: its receipt for that gives the right back.
+                    Err(failure) if failure.code == "BURNED" => {
+                        let said = host.ask_baton(&migration, &peer).await.map(|state| state.artefact);
+                        if let Ok(Some(receipt)) = said
+                            && let Err(failure) = host.receive(receipt).await
+                        {
+                            tracing::warn!(%migration, code = failure.code, "the target's burn receipt: {failure}");
+                        }
+                    }
                     Err(failure) => tracing::warn!(%migration, code = failure.code, "handing on the permit: {failure}"),
                 }
                 tokio::select! {
@@ -413,7 +422,7 @@ impl Host {
 
     /// What `/primary` and friends say.
     pub async fn standing(&self) -> Result<crate::status::Standing, Failure> {
-        let fenced = self.ledger.book().batons.values().any(|baton| match baton.stance() {
+        let fenced = self.ledger.book().stances().any(|stance| match stance {
             Stance::Shut | Stance::ShutForGood | Stance::Down => true,
             Stance::Any | Stance::Open => false,
         });

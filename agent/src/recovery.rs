@@ -54,7 +54,7 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
             _ => {}
         }
     }
-    for (migration, baton) in &book.batons {
+    for (migration, baton) in book.batons.iter().filter(|(leg, _)| !book.is_over(leg)) {
         match baton.phase() {
             Phase::Fencing | Phase::Fenced => {
                 if let Some(granted) = book.leases.get(migration) {
@@ -94,6 +94,9 @@ fn complete(host: &Arc<Host>, migration: &Migration, step: &str) {
 /// The old source follows, where that was prepared and has not been begun: also when no controller is left to ask for it. What was
 /// begun and failed is for somebody to look at first. It takes its turn after whatever is at work here.
 pub(crate) fn rejoin(host: &Arc<Host>, migration: &Migration) {
+    if host.ledger.book().is_over(migration) {
+        return;
+    }
     let armed = host.ledger.operation(&host.id(migration, ARM)).filter(|operation| matches!(operation.state, State::Done(_)));
     let Some(armed) = armed.filter(|_| host.engine().is_ok_and(|engine| engine.rejoins())) else { return };
     let id = host.id(migration, REJOIN);

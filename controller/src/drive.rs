@@ -1,6 +1,6 @@
 //! Three loops over the plan: `preview` looks, `forward` does, `back` takes back. No choices are made here but when to stop.
 
-mod back;
+pub(crate) mod back;
 
 use std::{
     collections::BTreeSet,

@@ -5,8 +5,8 @@ mod samples;
 
 use flytt::{halt::Exit, verb};
 use flytt_agent::engine::Serving;
-use flytt_proto::fuse::Fuse;
-use lab::{AGENTS, Lab, all, world::Side};
+use flytt_proto::{fuse::Fuse, v1::baton_state::Phase};
+use lab::{AGENTS, Lab, Seen, all, world::Side};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_goes_through_and_leaves_nothing() {
@@ -49,6 +49,48 @@ async fn a_router_waits_until_the_targets_gate_is_gone() {
     lab.world.lock().target_reloads_in = std::time::Duration::from_millis(700);
     lab.cutover(&Fuse::default()).await.expect("it moves");
     lab.holds(Side::Target, "moved").await;
+}
+
+/// The controller has given up waiting, has looked, and is on its way back when the source surrenders.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surrender_that_comes_late_leaves_somebody_who_may_write() {
+    for late in [2_100, 2_200, 2_300, 2_400] {
+        let lab = Lab::new(|_| 0).await;
+        lab.start(&Fuse::default()).await.expect("it follows");
+        lab.world.lock().surrender_looks_for = std::time::Duration::from_millis(late);
+        let what = format!("surrendered after {late} ms");
+        lab.cutover(&Fuse::default()).await.ok();
+        lab.world.lock().surrender_looks_for = std::time::Duration::ZERO;
+        lab.somebody_serves(&what).await;
+        to_the_end(&lab, Then::Resume, &Fuse::default(), &what).await;
+    }
+}
+
+/// The target is given up while the permit is on its way: its receipt gives the right back, without any controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_burned_before_the_permit_comes_gives_the_right_back() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.world.lock().surrender_looks_for = std::time::Duration::from_millis(700);
+    let (session, mut seen) = (lab.session(Fuse::default()), Seen::default());
+    let mut held = session.take(&lab.name).await.expect("it is there");
+    let mut drive = held.drive(&mut seen);
+    drive.take_charge("cutover").await.expect("in charge");
+    let (fleet, epoch) = (drive.fleet.clone(), drive.journal.status.epoch);
+    let (target, promote) = ("db-new".parse().expect("a name"), "shop/cut-promote".parse().expect("an operation"));
+    let burn = async {
+        while fleet.observer.baton(&target, &lab.name).await.map(|baton| baton.phase()) != Ok(Phase::Closed) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let limit = std::time::Duration::from_secs(10);
+        fleet.undo(&target, &promote, epoch, limit, &mut |_| ()).await.expect("it is burned");
+    };
+    let (cut, ()) = tokio::join!(drive.forward(flytt::plan::Phase::Ready..=flytt::plan::Phase::Cutover), burn);
+    assert!(cut.is_err(), "what is burned opens");
+    let said = fleet.observer.baton(&target, &lab.name).await.expect("it says").phase();
+    assert_eq!(said, Phase::Burned);
+    lab.somebody_serves("burned").await;
+    lab.holds(Side::Source, "burned").await;
 }
 
 /// How a story goes on after somebody died.

@@ -38,7 +38,7 @@ mod retire;
 mod seed;
 mod stage;
 mod surrender;
-mod tune;
+pub(crate) mod tune;
 mod tunnel;
 mod welcome;
 

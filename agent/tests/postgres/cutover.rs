@@ -120,7 +120,10 @@ fn no_acknowledged_write_is_lost() {
         source.engine.tell(&migration, &Verb::Start).await.unwrap();
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Standby, "the old source comes up writable");
         follows_back(&source, &target).await;
-        assert!(source.login("postgres").await.is_err() && source.login_by_tcp().await.is_err(), "the follower has lost its fence");
+        assert!(
+            source.login("postgres").await.is_err() && source.login_by_tcp().await.is_err(),
+            "the follower has lost its fence"
+        );
 
         apply(&source, &Intent::Finish { role: v1::Role::Source }).await;
         apply(&target, &Intent::Finish { role: v1::Role::Target }).await;

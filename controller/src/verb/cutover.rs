@@ -1,7 +1,7 @@
 //! The cutover, and which way it goes when it stops: back before the surrender, forward after it.
 
 use super::*;
-use crate::spec::Engine;
+use crate::{drive::back::PAST, spec::Engine};
 
 /// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
 /// seconds, when anything fails before the surrender; completed when it fails after.
@@ -45,7 +45,14 @@ pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
     // Past the point of no return there is one way: forward. What failed there is safe to repeat.
     let mut tries = 0;
-    while drive.surrendered().await? {
+    loop {
+        if !drive.surrendered().await? {
+            let left = way_back(drive).await.map_err(|failure| stuck(&name, failure))?;
+            // What it was asked for it may do after we have given up waiting, and looked.
+            if left.iter().all(|(_, failure)| failure.code != PAST) {
+                return Err(taken_back(drive, stopped, left).await);
+            }
+        }
         // The agents complete it without us; somebody who asked us to stop need not watch.
         if tries == 3 || drive.stop.is_cancelled() {
             let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
@@ -61,8 +68,6 @@ pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             Err(stopped) => stopped,
         };
     }
-    let left = way_back(drive).await.map_err(|failure| stuck(&name, failure))?;
-    Err(taken_back(drive, stopped, left).await)
 }
 
 /// The rest of the plan, once the source has surrendered. The permit may be with us or only with the agents: asking for the

@@ -115,6 +115,10 @@ impl Engine for FakeEngine {
 
     async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         let data = self.dir.join("data");
+        if *intent == Intent::Surrender {
+            let pause = self.world.lock().surrender_looks_for;
+            tokio::time::sleep(pause).await;
+        }
         Ok(match intent {
             Intent::Admit { .. } => vec![
                 self.object("role"),

@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) violations: Vec<String>,
     /// How long the target takes to read its rules anew.
     pub(crate) target_reloads_in: Duration,
+    /// How long the source looks at itself before it surrenders.
+    pub(crate) surrender_looks_for: Duration,
     next: u64,
 }
 
@@ -92,6 +94,7 @@ impl World {
             acknowledged: Vec::new(),
             violations: Vec::new(),
             target_reloads_in: Duration::ZERO,
+            surrender_looks_for: Duration::ZERO,
             next: 0,
         })))
     }

@@ -44,9 +44,7 @@ impl Mysql {
             | Verb::Return
             | Verb::KeepLog
             | Verb::ReleaseLog
-            | Verb::Rejoin { .. } => {
-                Err(super::super::not_for(self, verb))
-            }
+            | Verb::Rejoin { .. } => Err(super::super::not_for(self, verb)),
         }
     }
 
