@@ -3,7 +3,11 @@
 mod lab;
 mod samples;
 
-use flytt::{halt::Exit, verb};
+use flytt::{
+    halt::Exit,
+    journal::{Event, Journal, Milestone},
+    verb,
+};
 use flytt_agent::engine::Serving;
 use flytt_proto::{fuse::Fuse, v1::baton_state::Phase};
 use lab::{AGENTS, Lab, Seen, all, world::Side};
@@ -62,6 +66,11 @@ async fn a_surrender_that_comes_late_leaves_somebody_who_may_write() {
         lab.cutover(&Fuse::default()).await.ok();
         lab.world.lock().surrender_looks_for = std::time::Duration::ZERO;
         lab.somebody_serves(&what).await;
+        let session = lab.session(Fuse::default());
+        let (status, rows) = Journal::read(&session.directory(&lab.name)).expect("it reads");
+        let burning = Event::Undoing { step: "cut-promote".parse().expect("a step") };
+        let is_burned = rows.iter().any(|row| row.event == burning);
+        assert!(status.milestone != Some(Milestone::Moved) || !is_burned, "{what}: what has surrendered is burned");
         to_the_end(&lab, Then::Resume, &Fuse::default(), &what).await;
     }
 }
@@ -113,7 +122,6 @@ async fn to_the_end(lab: &Lab, then: Then, second: &Fuse, what: &str) {
             }
             Err(failure) => panic!("{what}: {failure}"),
         };
-        use flytt::journal::Milestone;
         let follows = status.is_done(&"follow".parse().expect("a step"));
         let result = match (status.milestone, then) {
             (Some(Milestone::Moved), _) => {
