@@ -72,7 +72,10 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
             Phase::Serving => complete_reopen(host, migration),
             Phase::Retired => {
                 complete(host, migration, RETIRE);
-                rejoin(host, migration);
+                // What is completed now goes on to that by itself.
+                if host.ledger.operation(&host.id(migration, RETIRE)).is_some_and(|it| matches!(it.state, State::Done(_))) {
+                    rejoin(host, migration);
+                }
             }
             Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
             Phase::NoPart | Phase::Unspecified => {}

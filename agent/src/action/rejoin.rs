@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use flytt_proto::name::step::RETIRE;
+
 use super::*;
-use crate::{baton::Phase, engine::Upstream};
+use crate::{baton::Phase, engine::Upstream, ledger::State};
 
 /// From its start until the log arrives.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
@@ -16,7 +18,10 @@ impl Intent for v1::Rejoin {
     }
 
     async fn survey(&self, at: &At) -> Result<Survey, Failure> {
-        if at.host.phase(&at.migration) != Some(Phase::Retired) {
+        // Its end is to be on record as done: what of it is done again would end the follower.
+        let retired = at.host.ledger.operation(&at.host.id(&at.migration, RETIRE));
+        let has_ended = retired.is_some_and(|operation| matches!(operation.state, State::Done(_)));
+        if at.host.phase(&at.migration) != Some(Phase::Retired) || !has_ended {
             let sentence = "the source is not retired: it follows the target only once that is open";
             return Err(Failure::refused("NOT_RETIRED", sentence, "run `flytt status`"));
         }
