@@ -32,6 +32,7 @@ impl Postgres {
     pub(super) async fn start_as_follower(&self, migration: &Migration, host: &str, port: u16) -> Result<(), Failure> {
         let mark = self.rewinding(migration);
         if mark.exists() {
+            self.come_up_as_standby()?;
             return Err(lost("a rewind of it was interrupted, so its files are neither its own nor the new primary's"));
         }
         let (_, settings) = self.auto_conf()?;
@@ -46,6 +47,8 @@ impl Postgres {
         self.stop().await?;
         durable::write(&mark, b"", 0o600).map_err(|error| failure::file(&mark, &error))?;
         let outcome = self.rewind(migration, host, port).run(REWIND_LIMIT).await;
+        // The new primary has no such file, so a rewind takes it away, whatever comes of it.
+        self.come_up_as_standby()?;
         match outcome {
             Ok(_) => {}
             // It looks before it writes: refused, it has changed nothing, and the server may wait on.
@@ -56,11 +59,14 @@ impl Postgres {
             }
             Err(error) => return Err(lost(&error.to_string())),
         }
-        // The new primary has no such file. Whoever starts this server now gets a standby.
-        let signal = self.config.data_directory.join("standby.signal");
-        durable::write(&signal, b"", 0o600).map_err(|error| failure::file(&signal, &error))?;
         self.forget_files().await;
         durable::remove(&mark).map_err(|error| failure::file(&mark, &error))
+    }
+
+    /// Whoever starts this server gets no second primary.
+    fn come_up_as_standby(&self) -> Result<(), Failure> {
+        let signal = self.config.data_directory.join("standby.signal");
+        durable::write(&signal, b"", 0o600).map_err(|error| failure::file(&signal, &error))
     }
 
     async fn streams(&self, migration: &Migration) -> Result<bool, Failure> {
