@@ -25,7 +25,7 @@ use crate::{
     engine::Progress,
     host::Host,
     import,
-    ledger::{Entry, State},
+    ledger::{self, Entry, State},
 };
 
 /// What an operation says while it is at work.
@@ -227,6 +227,9 @@ async fn forward(
         },
         None => None,
     };
+    if host.ledger.book().is_over(&id.migration) && !intent.ends() {
+        return Err(ledger::over(&id.migration));
+    }
     let changes = match recorded {
         Some(changes) => changes,
         None => {
@@ -299,6 +302,9 @@ async fn back(host: &Arc<Host>, id: &OperationId, epoch: Epoch, events: Events) 
     }
     let intent = action::intent(&operation.action)?;
     host.take_charge(&id.migration, epoch, intent.role()).await?;
+    if host.ledger.book().is_over(&id.migration) && !operation.action.kind.as_ref().is_some_and(action::tune::is_tune) {
+        return Err(ledger::over(&id.migration));
+    }
     let at = At { host: host.clone(), migration: id.migration.clone(), epoch, events };
     intent.before_undo(&at).await?;
     take_back(&at, id).await

@@ -1,11 +1,16 @@
-//! The source's disk comes first: a move's slot is dropped before the WAL it keeps can fill it.
+//! The primary's disk comes first: a move's slot is dropped before the WAL it keeps can fill it; the source's for its target, and
+//! after the move the target's for the old source.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use flytt_proto::{name::Migration, v1};
 use nix::sys::statvfs::statvfs;
 
-use crate::{change::Change, host::Host, ledger::State};
+use crate::{
+    change::{Change, Verb},
+    host::Host,
+    ledger::State,
+};
 
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -24,15 +29,22 @@ pub(crate) async fn watch(host: Arc<Host>) {
     }
 }
 
-/// The moves whose slot stands on this host.
+/// The legs whose slot stands on this host: of an admitted target, of an old source that will follow or does.
 fn admitted(host: &Host) -> Vec<Migration> {
     let book = host.ledger.book();
-    let admitted = book.operations.iter().filter(|(id, operation)| {
-        matches!(operation.action.kind, Some(v1::action::Kind::Admit(_)))
-            && operation.state != State::Undone
-            && !book.guarded.contains_key(&id.migration)
+    let slots = book.operations.iter().filter(|(_, operation)| operation.state != State::Undone).filter_map(|(id, operation)| {
+        let leg = match &operation.action.kind {
+            Some(v1::action::Kind::Admit(_)) => id.migration.clone(),
+            Some(_) if operation.changes.iter().any(keeps_log) => id.migration.back(),
+            _ => return None,
+        };
+        Some(leg).filter(|leg| !book.guarded.contains_key(leg))
     });
-    admitted.map(|(id, _)| id.migration.clone()).collect()
+    slots.collect()
+}
+
+fn keeps_log(change: &Change) -> bool {
+    *change == Change::Server(Verb::KeepLog)
 }
 
 async fn look(host: &Arc<Host>, migration: &Migration) -> Result<(), flytt_proto::failure::Failure> {
@@ -46,10 +58,14 @@ async fn look(host: &Arc<Host>, migration: &Migration) -> Result<(), flytt_proto
     if held < 64 << 20 {
         return Ok(());
     }
+    let whose = if migration.is_back() { "new primary" } else { "source" };
     let reason =
-        format!("the disk of the source's WAL has {free} % left and the slot kept {held} bytes, so the slot was dropped");
+        format!("the disk of the {whose}'s WAL has {free} % left and the slot kept {held} bytes, so the slot was dropped");
     tracing::error!(%migration, "{reason}");
     host.guarded(migration, reason).await?;
+    if migration.is_back() {
+        return host.hands.undo(migration, &Change::Server(Verb::KeepLog)).await.map(drop);
+    }
     for change in host.changes_of(migration, |action| matches!(action, v1::action::Kind::Admit(_))) {
         if let Change::Statement(statement) = &change
             && statement.about.contains("slot")

@@ -318,6 +318,15 @@ impl Host {
                         return;
                     }
                     Ok(_) => tracing::warn!(%migration, "the target took the permit and gave no receipt"),
+                    // It was given up before the permit came: its receipt for that gives the right back.
+                    Err(failure) if failure.code == "BURNED" => {
+                        let said = host.ask_baton(&migration, &peer).await.map(|state| state.artefact);
+                        if let Ok(Some(receipt)) = said
+                            && let Err(failure) = host.receive(receipt).await
+                        {
+                            tracing::warn!(%migration, code = failure.code, "the target's burn receipt: {failure}");
+                        }
+                    }
                     Err(failure) => tracing::warn!(%migration, code = failure.code, "handing on the permit: {failure}"),
                 }
                 tokio::select! {
@@ -439,7 +448,7 @@ impl Host {
     /// Whether a fence or a gate of ours stands here, as far as is on record.
     pub fn is_shut(&self) -> bool {
         let book = self.ledger.book();
-        let shut = book.batons.values().any(|baton| match baton.stance() {
+        let shut = book.stances().any(|stance| match stance {
             Stance::Shut | Stance::ShutForGood | Stance::Down => true,
             Stance::Any | Stance::Open => false,
         });

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::{
-    baton::{Baton, BatonEvent, Command},
+    baton::{Baton, BatonEvent, Command, Phase, Stance},
     change::Change,
     lease::GrantedLease,
 };
@@ -81,7 +81,7 @@ pub enum Entry {
         migration: Migration,
         reason: String,
     },
-    /// Nothing of this move is left here.
+    /// Nothing of this move is left here, of neither leg.
     Finished {
         migration: Migration,
     },
@@ -150,6 +150,9 @@ impl Book {
             Entry::Undoing { id } => self.set(id, State::Undoing)?,
             Entry::Undone { id } => self.set(id, State::Undone)?,
             Entry::Part { migration, role } => {
+                if migration.is_back() {
+                    self.may_turn_back(migration, *role)?;
+                }
                 let baton = match role {
                     Part::Source => Baton::source(migration.clone()),
                     Part::Target => Baton::target(migration.clone(), &self.journal),
@@ -177,22 +180,60 @@ impl Book {
                 self.grants.remove(migration);
                 // The slot that was given up is gone with the rest: another try begins unblamed, and is guarded anew.
                 self.guarded.remove(migration);
+                self.guarded.remove(&migration.back());
             }
             Entry::Guarded { migration, reason } => {
                 self.guarded.insert(migration.clone(), reason.clone());
             }
             Entry::Finished { migration } => {
-                self.operations.retain(|id, _| id.migration != *migration);
-                self.order.retain(|id| id.migration != *migration);
-                self.grants.remove(migration);
-                self.guarded.remove(migration);
-                self.batons.remove(migration);
-                self.parts.remove(migration);
-                self.charges.remove(migration);
-                self.leases.remove(migration);
+                let (there, back) = (migration.there(), migration.back());
+                self.operations.retain(|id, _| id.migration.there() != there);
+                self.order.retain(|id| id.migration.there() != there);
+                for leg in [&there, &back] {
+                    self.grants.remove(leg);
+                    self.guarded.remove(leg);
+                    self.batons.remove(leg);
+                    self.parts.remove(leg);
+                    self.charges.remove(leg);
+                    self.leases.remove(leg);
+                }
             }
         }
         Ok(self)
+    }
+
+    /// The leg back begins on a host only where the leg there has come to its end, and with the other part.
+    fn may_turn_back(&self, back: &Migration, role: Part) -> Result<(), Failure> {
+        use flytt_proto::name::step::{OPEN, RETIRE};
+        let there = back.there();
+        let (phase, was, end) = match role {
+            Part::Source => (Phase::Open, Part::Target, OPEN),
+            Part::Target => (Phase::Retired, Part::Source, RETIRE),
+        };
+        let id = OperationId { migration: there.clone(), step: end.parse().expect("a literal of the right form") };
+        let has_ended = self.operations.get(&id).is_some_and(|operation| matches!(operation.state, State::Done(_)));
+        let now = self.batons.get(&there).map(Baton::phase);
+        if self.parts.get(&there) == Some(&was) && now == Some(phase) && has_ended {
+            return Ok(());
+        }
+        let sentence = format!("the move of {there} has not come to its end here, so there is no way back from it");
+        Err(Failure::refused("LEG_TOO_EARLY", sentence, "run `flytt status`, then `flytt resume`"))
+    }
+
+    /// Once the leg back has begun here, the leg there is over: whatever is still said of it comes too late.
+    pub fn is_over(&self, leg: &Migration) -> bool {
+        !leg.is_back() && self.batons.contains_key(&leg.back())
+    }
+
+    /// What the host must look like: of each migration, as its newest leg that asks for something says.
+    pub fn stances(&self) -> impl Iterator<Item = Stance> {
+        self.batons
+            .iter()
+            .filter(|(leg, _)| {
+                let back = self.batons.get(&leg.back()).map(Baton::stance);
+                leg.is_back() || back.is_none_or(|stance| stance == Stance::Any)
+            })
+            .map(|(_, baton)| baton.stance())
     }
 
     fn set(&mut self, id: &OperationId, state: State) -> Result<(), Failure> {
@@ -208,6 +249,12 @@ fn disorder(what: String) -> Failure {
 
 pub(crate) fn no_part() -> Failure {
     Failure::refused("NO_PART", "this host has no part in that move", "run `flytt status`")
+}
+
+/// Nothing but the end of the whole migration may be asked for under a leg that is over.
+pub(crate) fn over(leg: &Migration) -> Failure {
+    let sentence = format!("the way back of {leg} has begun here, so what was said of the move itself comes too late");
+    Failure::refused("LEG_OVER", sentence, "run `flytt status`")
 }
 
 fn stale(migration: &Migration) -> Failure {
@@ -281,6 +328,9 @@ impl Ledger {
         to_its_end(async move {
             let mut book = inner.book.lock().await;
             let baton = book.batons.get(&migration).ok_or_else(no_part)?;
+            if book.is_over(&migration) && !matches!(command, Command::TakeCharge { .. }) {
+                return Err(over(&migration));
+            }
             match baton.decide(&command)? {
                 Some(event) => inner.append(&mut book, Entry::Baton { migration, event }).await,
                 None => Ok(()),
@@ -376,6 +426,101 @@ mod tests {
         assert!(book.guarded.contains_key(&migration));
         let book = book.after(&Entry::Withdrawn { migration }).unwrap();
         assert!(book.guarded.is_empty());
+    }
+
+    /// The book of a host that has played its part in the leg there to this end.
+    fn ended(role: Part, step: &str, state: State, phase: Phase) -> Book {
+        let shop: Migration = "shop".parse().unwrap();
+        let id = OperationId { migration: shop.clone(), step: step.parse().unwrap() };
+        let mut book = Book::of("journal").after(&Entry::Part { migration: shop.clone(), role }).unwrap();
+        let operation = Operation { epoch: Epoch(1), action: v1::Action::default(), changes: Vec::new(), state };
+        book.operations.insert(id, operation);
+        let claim = |kind, position: Option<u64>| flytt_proto::artefact::Claim {
+            kind,
+            migration: shop.clone(),
+            epoch: Epoch(1),
+            position: position.map(|at| flytt_proto::name::Position::Postgres(flytt_proto::name::Lsn(at))),
+            journal: Some("journal".into()),
+            signer: "db".parse().unwrap(),
+        };
+        use flytt_proto::artefact::Kind;
+        let at = flytt_proto::name::Position::Postgres(flytt_proto::name::Lsn(1));
+        let events = match role {
+            Part::Source => vec![
+                BatonEvent::Charged { epoch: Epoch(1) },
+                BatonEvent::Fencing { epoch: Epoch(1) },
+                BatonEvent::Shut,
+                BatonEvent::Fenced { position: at },
+                BatonEvent::Surrendered { closed: claim(Kind::ClosedProof, Some(1)) },
+                BatonEvent::Retired { open: claim(Kind::OpenReceipt, None) },
+            ],
+            Part::Target => vec![
+                BatonEvent::Charged { epoch: Epoch(1) },
+                BatonEvent::Promoting { fence: claim(Kind::FenceProof, Some(1)), applied: at.clone() },
+                BatonEvent::Closed { applied: at },
+                BatonEvent::Opened { permit: claim(Kind::Permit, Some(1)) },
+            ],
+        };
+        for event in events {
+            if book.batons[&shop].phase() != phase {
+                book = book.after(&Entry::Baton { migration: shop.clone(), event }).unwrap();
+            }
+        }
+        assert_eq!(book.batons[&shop].phase(), phase);
+        book
+    }
+
+    #[test]
+    fn the_leg_back_begins_where_the_leg_there_has_ended_and_with_the_other_part() {
+        let done = || State::Done(v1::Outcome::default());
+        let back = |role| Entry::Part { migration: "shop.back".parse().unwrap(), role };
+        let (open, retired) = ("cut-open", "cut-retire");
+        for (book, role, begins) in [
+            (ended(Part::Target, open, done(), Phase::Open), Part::Source, true),
+            (ended(Part::Source, retired, done(), Phase::Retired), Part::Target, true),
+            (ended(Part::Target, open, done(), Phase::Open), Part::Target, false),
+            (ended(Part::Source, retired, done(), Phase::Retired), Part::Source, false),
+            (ended(Part::Target, open, State::Began, Phase::Open), Part::Source, false),
+            (ended(Part::Target, open, done(), Phase::Closed), Part::Source, false),
+            (ended(Part::Source, retired, State::Began, Phase::Retired), Part::Target, false),
+            (ended(Part::Source, retired, done(), Phase::Surrendered), Part::Target, false),
+            (Book::of("journal"), Part::Source, false),
+            (Book::of("journal"), Part::Target, false),
+        ] {
+            let there: Migration = "shop".parse().unwrap();
+            let stances: Vec<Stance> = book.stances().collect();
+            match book.after(&back(role)) {
+                Ok(after) => {
+                    assert!(begins && after.is_over(&there) && !after.is_over(&there.back()), "{role:?}");
+                    // It serves as it did, and the follower stays shut: a leg that has only begun changes nothing.
+                    assert_eq!(
+                        after.stances().collect::<Vec<_>>(),
+                        if role == Part::Source { vec![Stance::Open] } else { vec![stances[0], Stance::Any] }
+                    );
+                    let after = after.after(&Entry::Finished { migration: there.clone() }).unwrap();
+                    assert!(after.batons.is_empty() && after.parts.is_empty() && after.operations.is_empty());
+                }
+                Err(failure) => assert!(!begins && failure.code == "LEG_TOO_EARLY", "{role:?}: {failure:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_leg_that_is_over_takes_no_orders() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(&dir.path().join("state/ledger.db"), Fuse::default()).expect("opened");
+        let shop: Migration = "shop".parse().unwrap();
+        ledger.take_charge(&shop, Epoch(1), v1::Role::Source).await.unwrap();
+        let too_early = ledger.take_charge(&shop.back(), Epoch(2), v1::Role::Target).await.unwrap_err();
+        assert_eq!(too_early.code, "LEG_TOO_EARLY");
+        {
+            let mut book = ledger.inner.book.lock().await;
+            *book = ended(Part::Source, "cut-retire", State::Done(v1::Outcome::default()), Phase::Retired);
+        }
+        ledger.take_charge(&shop.back(), Epoch(2), v1::Role::Target).await.unwrap();
+        let late = ledger.decide(&shop, &Command::LeaseEnded).await.unwrap_err();
+        assert_eq!(late.code, "LEG_OVER");
+        ledger.take_charge(&shop, Epoch(3), v1::Role::Source).await.expect("its end may be asked for");
     }
 
     #[tokio::test(flavor = "multi_thread")]

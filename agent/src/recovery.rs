@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use flytt_proto::{
     name::{
         Migration,
-        step::{FENCE, OPEN, RETIRE, SURRENDER},
+        step::{ARM, FENCE, OPEN, REJOIN, RETIRE, SURRENDER},
     },
     v1,
 };
@@ -54,7 +54,7 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
             _ => {}
         }
     }
-    for (migration, baton) in &book.batons {
+    for (migration, baton) in book.batons.iter().filter(|(leg, _)| !book.is_over(leg)) {
         match baton.phase() {
             Phase::Fencing | Phase::Fenced => {
                 if let Some(granted) = book.leases.get(migration) {
@@ -70,7 +70,13 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
             }
             Phase::Open => complete(host, migration, OPEN),
             Phase::Serving => complete_reopen(host, migration),
-            Phase::Retired => complete(host, migration, RETIRE),
+            Phase::Retired => {
+                complete(host, migration, RETIRE);
+                // What is completed now goes on to that by itself.
+                if host.ledger.operation(&host.id(migration, RETIRE)).is_some_and(|it| matches!(it.state, State::Done(_))) {
+                    rejoin(host, migration);
+                }
+            }
             Phase::Replica | Phase::Promoting | Phase::Closed | Phase::Burned => {}
             Phase::NoPart | Phase::Unspecified => {}
         }
@@ -85,6 +91,22 @@ fn complete(host: &Arc<Host>, migration: &Migration, step: &str) {
     {
         let feed = apply::start(host, id, operation.epoch, operation.action);
         drop(feed);
+    }
+}
+
+/// The old source follows, where that was prepared and has not been begun: also when no controller is left to ask for it. What was
+/// begun and failed is for somebody to look at first. It takes its turn after whatever is at work here.
+pub(crate) fn rejoin(host: &Arc<Host>, migration: &Migration) {
+    if host.ledger.book().is_over(migration) {
+        return;
+    }
+    let armed = host.ledger.operation(&host.id(migration, ARM)).filter(|operation| matches!(operation.state, State::Done(_)));
+    let Some(armed) = armed.filter(|_| host.engine().is_ok_and(|engine| engine.rejoins())) else { return };
+    let id = host.id(migration, REJOIN);
+    if host.ledger.operation(&id).is_none_or(|operation| operation.state == State::Began) {
+        let epoch = host.ledger.command_epoch(migration).max(armed.epoch);
+        let action = v1::Action { kind: Some(v1::action::Kind::Rejoin(v1::Rejoin {})) };
+        drop(apply::start(host, id, epoch, action));
     }
 }
 

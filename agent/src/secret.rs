@@ -114,6 +114,11 @@ pub fn forget(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The verifier of the password kept for `role`.
+pub fn verifier(path: &Path, role: &str) -> io::Result<String> {
+    read(path, role).map(|(_, verifier)| verifier)
+}
+
 /// The password kept for `role`.
 pub fn password(path: &Path, role: &str) -> io::Result<Secret> {
     read(path, role).map(|(secret, _)| secret)

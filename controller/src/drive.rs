@@ -1,6 +1,6 @@
 //! Three loops over the plan: `preview` looks, `forward` does, `back` takes back. No choices are made here but when to stop.
 
-mod back;
+pub(crate) mod back;
 
 use std::{
     collections::BTreeSet,
@@ -177,8 +177,9 @@ impl Drive<'_> {
                 renewer.get_or_insert_with(|| self.renew());
                 limit = limit.min(self.spec.cutover.max_outage.saturating_sub(began.elapsed()));
             }
-            // Past the point of no return nothing stops us but the work's end.
-            let stop = if surrendered { CancellationToken::new() } else { self.stop.clone() };
+            // Past the point of no return nothing stops us but the work's end; what comes after it is not that work.
+            let goes_on = surrendered && step.phase != Phase::Rejoin;
+            let stop = if goes_on { CancellationToken::new() } else { self.stop.clone() };
             if stop.is_cancelled() {
                 return Err(Stopped::Interrupted);
             }

@@ -137,12 +137,25 @@ impl Observer {
 
     /// The newest sample of replication.
     pub async fn replication(&self, host: &HostName, migration: &Migration) -> Result<v1::ReplicationSample, Failure> {
+        self.replication_after(0, host, migration).await
+    }
+
+    /// The same after so many that are let pass, a second apart, where what is asked for is a rate.
+    pub async fn replication_after(
+        &self,
+        passed: usize,
+        host: &HostName,
+        migration: &Migration,
+    ) -> Result<v1::ReplicationSample, Failure> {
         let call = async {
             let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
             let request = v1::ReplicationRequest { migration: migration.to_string() };
             let mut samples = within(ANSWER, client.replication(request)).await?;
-            let sample = tokio::time::timeout(Duration::from_secs(5), samples.message()).await.map_err(|_| silent())??;
-            sample.ok_or_else(silent)
+            let mut newest = None;
+            for _ in 0..=passed {
+                newest = tokio::time::timeout(Duration::from_secs(5), samples.message()).await.map_err(|_| silent())??;
+            }
+            newest.ok_or_else(silent)
         };
         self.settle(host, call.await).await
     }

@@ -20,7 +20,7 @@ use flytt_proto::{
 use crate::spec::{Checkpoint, Engine, Kernel, Router, Spec, Transport};
 
 use Part::{EveryRouter, Source, Target};
-use Phase::{Back, Cutover, Finish, Gates, Preflight, Probe, Ready, Replicate, Seed, Tune};
+use Phase::{Back, Cutover, Finish, Gates, Preflight, Probe, Ready, Rejoin, Replicate, Seed, Tune};
 use Reversal::{NothingToUndo, PointOfNoReturn, Undo};
 use measure::{gates, judge, probe};
 pub use way::{Choice, way};
@@ -43,6 +43,7 @@ const MOVE: &[Row] = &[
     row("back-credential", Back,     Source,      Undo,            secs(30),    "make the password of the way back",        credential),
     row("back-admit",     Back,      Target,      Undo,            secs(30),    "let the source in, for the way back",      welcome),
     row("back-follow",    Back,      Source,      Undo,            secs(120),   "follow the target, and go on serving",     arm),
+    row(named::ARM,       Back,      Source,      Undo,            secs(60),    "prepare to follow the target later",       arm),
     row("back-mark",      Back,      Target,      NothingToUndo,   secs(60),    "write something of its own",               mark),
     row("back-arrive",    Back,      Source,      NothingToUndo,   secs(60),    "it has come back: the way back is proven", arrive),
     row("ready-source",   Ready,     Source,      NothingToUndo,   secs(120),   "C0 nothing in the way; checkpoint",        ready_source),
@@ -58,6 +59,9 @@ const MOVE: &[Row] = &[
     row("cut-release",    Cutover,   EveryRouter, NothingToUndo,   secs(60),    "C9 release connections to the target",     release),
     row("cut-prove",      Cutover,   Target,      NothingToUndo,   secs(60),    "C9 reached through every router",          prove),
     row(named::RETIRE,    Cutover,   Source,      NothingToUndo,   secs(60),    "C10 end the old source, fenced for good",  retire),
+    row(named::REJOIN,    Rejoin,    Source,      NothingToUndo,   secs(600),   "follow the target from now on",            rejoin),
+    row("rejoin-mark",    Rejoin,    Target,      NothingToUndo,   secs(60),    "write something of its own",               mark),
+    row("rejoin-arrive",  Rejoin,    Source,      NothingToUndo,   secs(120),   "it has arrived: there is a way back",      arrive),
     row("finish-router",  Finish,    EveryRouter, NothingToUndo,   secs(60),    "remove what is left on the router",        finish),
     row("finish-source",  Finish,    Source,      NothingToUndo,   secs(60),    "remove what is left on the old source",    finish),
     row("finish-target",  Finish,    Target,      NothingToUndo,   secs(600),   "remove what is left on the target",        finish),
@@ -83,6 +87,8 @@ pub enum Phase {
     Ready,
     /// The window: the budget runs from its first step to the point of no return.
     Cutover,
+    /// The old source follows the target; the move is complete without it.
+    Rejoin,
     Finish,
 }
 
@@ -203,7 +209,7 @@ pub struct Plan {
 pub fn move_over(spec: &Spec) -> Plan {
     let mut steps = Vec::new();
     let tunes = spec.tuning.kernel == Kernel::Auto;
-    for row in MOVE.iter().filter(|row| (row.phase != Tune || tunes) && (row.phase != Back || has_way_back(spec.engine))) {
+    for row in MOVE.iter().filter(|row| (row.phase != Tune || tunes) && is_of(spec.engine, row)) {
         let step = |on: &HostName, router: Option<usize>, role| Step {
             id: id(row.id, router),
             phase: row.phase,
@@ -226,11 +232,13 @@ pub fn move_over(spec: &Spec) -> Plan {
     Plan { steps }
 }
 
-/// Whose source can follow its own replica while it goes on serving.
-pub fn has_way_back(engine: Engine) -> bool {
+/// A source of MariaDB or MySQL follows its own replica while it goes on serving; one of PostgreSQL is started anew to follow, and prepared
+/// for it before.
+fn is_of(engine: Engine, row: &Row) -> bool {
+    let (of_way_back, of_rejoin) = (matches!(row.phase, Back | Rejoin), row.phase == Rejoin || row.id == named::ARM);
     match engine {
-        Engine::Mariadb | Engine::Mysql => true,
-        Engine::Postgres => false,
+        Engine::Mariadb | Engine::Mysql => !of_rejoin,
+        Engine::Postgres => !of_way_back || of_rejoin || ["back-credential", "back-admit"].contains(&row.id),
     }
 }
 
@@ -400,8 +408,13 @@ fn mark(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
     Some(Kind::Mark(v1::Mark {}))
 }
 
-fn arrive(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
-    Some(Kind::Arrive(v1::Arrive { position: known.position("back-mark")? }))
+fn arrive(_: &Spec, known: &Known, step: &Step) -> Option<Kind> {
+    let mark = if step.phase == Rejoin { "rejoin-mark" } else { "back-mark" };
+    Some(Kind::Arrive(v1::Arrive { position: known.position(mark)? }))
+}
+
+fn rejoin(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Rejoin(v1::Rejoin {}))
 }
 
 fn ready_source(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
@@ -498,13 +511,23 @@ mod tests {
 
     #[test]
     fn the_way_back_is_armed_between_follow_and_ready_by_those_who_can() {
-        let (postgres, mariadb) = (steps("postgres"), steps("mariadb"));
+        let mariadb = steps("mariadb");
         assert_eq!(steps("mysql"), mariadb);
         let at = mariadb.iter().position(|step| step == "follow").expect("it follows") + 1;
         let back = ["back-credential", "back-admit", "back-follow", "back-mark", "back-arrive"];
         assert_eq!(mariadb[at..at + back.len()], back);
         assert_eq!(mariadb[at + back.len()], "ready-source");
-        let rest: Vec<String> = mariadb.into_iter().filter(|step| !back.contains(&step.as_str())).collect();
-        assert_eq!(rest, postgres);
+        assert!(!mariadb.iter().any(|step| step.starts_with("rejoin")));
+    }
+
+    #[test]
+    fn where_the_source_follows_later_that_is_prepared_before_the_window_and_done_after_it() {
+        let (postgres, mysql) = (steps("postgres"), steps("mysql"));
+        let at = |name: &str| postgres.iter().position(|step| step == name).expect("a step of it");
+        let (before, after) = (["back-credential", "back-admit", "back-arm"], ["back-rejoin", "rejoin-mark", "rejoin-arrive"]);
+        assert_eq!(postgres[at("follow") + 1..at("ready-source")], before);
+        assert_eq!(postgres[at("cut-retire") + 1..at("finish-router-1")], after);
+        let is_of_it = |step: &&String| before.contains(&step.as_str()) || after.contains(&step.as_str());
+        assert_eq!(postgres.iter().filter(|step| !is_of_it(step)).cloned().collect::<Vec<_>>(), mysql);
     }
 }

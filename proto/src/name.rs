@@ -14,16 +14,21 @@ pub struct BadName {
 }
 
 /// Lower-case letters, digits and hyphens, beginning with a letter, not ending with a hyphen (no DNS label does), at most `max` bytes: safe in paths, DNS names and SQL.
-fn check(what: &'static str, text: &str, max: usize, rule: &'static str) -> Result<String, BadName> {
+/// `suffix` may follow.
+fn check(what: &'static str, whole: &str, max: usize, rule: &'static str, suffix: &str) -> Result<String, BadName> {
+    let text = if suffix.is_empty() { whole } else { whole.strip_suffix(suffix).unwrap_or(whole) };
     let fits = text.len() <= max
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(text.to_owned()) } else { Err(BadName { what, text: text.chars().take(80).collect(), rule }) }
+    if fits { Ok(whole.to_owned()) } else { Err(BadName { what, text: whole.chars().take(80).collect(), rule }) }
 }
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $rule:literal) => {
+        name!($(#[$doc])* $name, $what, $max, $rule, "");
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $rule:literal, $suffix:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -37,7 +42,7 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = BadName;
             fn from_str(text: &str) -> Result<Self, BadName> {
-                check($what, text, $max, $rule).map(Self)
+                check($what, text, $max, $rule, $suffix).map(Self)
             }
         }
         impl TryFrom<String> for $name {
@@ -75,17 +80,44 @@ name!(
 );
 name!(
     /// A migration's name. Slots, roles and files on the hosts carry it, so it is short.
-    Migration, "migration name", 30, "use at most 30 lower-case letters, digits and hyphens, beginning with a letter"
+    Migration, "migration name", 30, "use at most 30 lower-case letters, digits and hyphens, beginning with a letter", BACK
 );
 name!(
     /// A step of the plan: the key in journal and ledger.
     StepId, "step", 40, "use at most 40 lower-case letters, digits and hyphens, beginning with a letter"
 );
 
+/// What a migration's second leg is called after its name: no name of an operator's has a dot.
+const BACK: &str = ".back";
+
+/// A migration has at most two legs: there, and after it, with the roles exchanged, back. Each is a migration of its own to the
+/// agents' ledgers and in what they sign, so that nothing which was said of one can ever count in the other; what stands on the
+/// servers and on the hosts is the migration's, whichever leg it is.
 impl Migration {
-    /// The name as part of an SQL identifier: hyphens become underscores.
+    /// The name as part of an SQL identifier: hyphens become underscores. The same for both legs.
     pub fn identifier(&self) -> String {
-        format!("flytt_{}", self.0.replace('-', "_"))
+        format!("flytt_{}", self.name().replace('-', "_"))
+    }
+
+    /// The operator's name for it.
+    pub fn name(&self) -> &str {
+        self.0.strip_suffix(BACK).unwrap_or(&self.0)
+    }
+
+    /// The leg there.
+    #[must_use]
+    pub fn there(&self) -> Self {
+        Self(self.name().to_owned())
+    }
+
+    /// The leg back.
+    #[must_use]
+    pub fn back(&self) -> Self {
+        Self(format!("{}{BACK}", self.name()))
+    }
+
+    pub fn is_back(&self) -> bool {
+        self.0.ends_with(BACK)
     }
 }
 
@@ -95,6 +127,8 @@ pub mod step {
     pub const SURRENDER: &str = "cut-surrender";
     pub const OPEN: &str = "cut-open";
     pub const RETIRE: &str = "cut-retire";
+    pub const ARM: &str = "back-arm";
+    pub const REJOIN: &str = "back-rejoin";
 }
 
 /// `<migration>/<step>`: the idempotency key of everything that is done to a host.
@@ -260,6 +294,20 @@ mod tests {
         assert_eq!("db-old-2".parse::<HostName>().expect("a good name").as_str(), "db-old-2");
         assert!("shop/cut-fence".parse::<OperationId>().is_ok());
         assert!("shop".parse::<OperationId>().is_err());
+    }
+
+    #[test]
+    fn the_leg_back_is_another_migration_with_the_same_things() {
+        let there: Migration = "shop".parse().expect("a name");
+        let back = there.back();
+        assert!(back != there && back.is_back() && !there.is_back());
+        assert_eq!((back.there(), back.back(), back.identifier()), (there.clone(), back.clone(), there.identifier()));
+        assert_eq!(back.to_string().parse::<Migration>(), Ok(back));
+        for bad in [".back", "shop.back.back", "shop.", "shop.x"] {
+            assert!(bad.parse::<Migration>().is_err(), "{bad}");
+        }
+        assert!("db.back".parse::<HostName>().is_err());
+        assert!("shop.back/cut-fence".parse::<OperationId>().is_ok());
     }
 
     #[test]

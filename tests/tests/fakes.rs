@@ -3,9 +3,14 @@
 mod lab;
 mod samples;
 
-use flytt::halt::Exit;
-use flytt_proto::fuse::Fuse;
-use lab::{AGENTS, Lab, all, world::Side};
+use flytt::{
+    halt::Exit,
+    journal::{Event, Journal, Milestone},
+    verb,
+};
+use flytt_agent::engine::Serving;
+use flytt_proto::{fuse::Fuse, v1::baton_state::Phase};
+use lab::{AGENTS, Lab, Seen, all, world::Side};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_goes_through_and_leaves_nothing() {
@@ -17,11 +22,15 @@ async fn a_move_goes_through_and_leaves_nothing() {
     assert_eq!((target.value("net/ipv4/tcp_wmem"), target.value("vm/swappiness")), ("4096 65536 16777216".into(), "1".into()));
     lab.cutover(&Fuse::default()).await.expect("it moves");
     lab.holds(Side::Target, "moved").await;
+    lab.source_follows("moved").await;
+    let status = verb::status(&lab.session(Fuse::default()), Some(&lab.name)).await.expect("it is told");
+    assert!(status.text.contains("way back: ready; db-old follows db-new"), "{}", status.text);
     lab.finish(&Fuse::default()).await.expect("it finishes");
     lab.holds(Side::Target, "finished").await;
     assert!(lab.kernels.iter().all(|kernel| kernel.drop_in().exists()), "the tuning stays");
     let world = lab.world.lock();
-    assert!(world.target.objects.is_empty() || !world.target.objects.contains("role"), "{:?}", world.target.objects);
+    assert!(world.target.objects.is_empty(), "{:?}", world.target.objects);
+    assert_eq!(world.source.serving, Serving::Down, "the old source goes on after the end");
     assert!(world.source.signal().exists(), "the old source would come back writable");
     assert!(world.acknowledged.len() > 10, "the load wrote");
 }
@@ -95,6 +104,53 @@ async fn a_router_waits_until_the_targets_gate_is_gone() {
     lab.holds(Side::Target, "moved").await;
 }
 
+/// The controller has given up waiting, has looked, and is on its way back when the source surrenders.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surrender_that_comes_late_leaves_somebody_who_may_write() {
+    for late in [2_100, 2_200, 2_300, 2_400] {
+        let lab = Lab::new(|_| 0).await;
+        lab.start(&Fuse::default()).await.expect("it follows");
+        lab.world.lock().surrender_looks_for = std::time::Duration::from_millis(late);
+        let what = format!("surrendered after {late} ms");
+        lab.cutover(&Fuse::default()).await.ok();
+        lab.world.lock().surrender_looks_for = std::time::Duration::ZERO;
+        lab.somebody_serves(&what).await;
+        let session = lab.session(Fuse::default());
+        let (status, rows) = Journal::read(&session.directory(&lab.name)).expect("it reads");
+        let burning = Event::Undoing { step: "cut-promote".parse().expect("a step") };
+        let is_burned = rows.iter().any(|row| row.event == burning);
+        assert!(status.milestone != Some(Milestone::Moved) || !is_burned, "{what}: what has surrendered is burned");
+        to_the_end(&lab, Then::Resume, &Fuse::default(), &what).await;
+    }
+}
+
+/// The target is given up while the permit is on its way: its receipt gives the right back, without any controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_burned_before_the_permit_comes_gives_the_right_back() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.world.lock().surrender_looks_for = std::time::Duration::from_millis(700);
+    let (session, mut seen) = (lab.session(Fuse::default()), Seen::default());
+    let mut held = session.take(&lab.name).await.expect("it is there");
+    let mut drive = held.drive(&mut seen);
+    drive.take_charge("cutover").await.expect("in charge");
+    let (fleet, epoch) = (drive.fleet.clone(), drive.journal.status.epoch);
+    let (target, promote) = ("db-new".parse().expect("a name"), "shop/cut-promote".parse().expect("an operation"));
+    let burn = async {
+        while fleet.observer.baton(&target, &lab.name).await.map(|baton| baton.phase()) != Ok(Phase::Closed) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let limit = std::time::Duration::from_secs(10);
+        fleet.undo(&target, &promote, epoch, limit, &mut |_| ()).await.expect("it is burned");
+    };
+    let (cut, ()) = tokio::join!(drive.forward(flytt::plan::Phase::Ready..=flytt::plan::Phase::Cutover), burn);
+    assert!(cut.is_err(), "what is burned opens");
+    let said = fleet.observer.baton(&target, &lab.name).await.expect("it says").phase();
+    assert_eq!(said, Phase::Burned);
+    lab.somebody_serves("burned").await;
+    lab.holds(Side::Source, "burned").await;
+}
+
 /// How a story goes on after somebody died.
 #[derive(Clone, Copy, Debug)]
 enum Then {
@@ -115,7 +171,6 @@ async fn to_the_end(lab: &Lab, then: Then, second: &Fuse, what: &str) {
             }
             Err(failure) => panic!("{what}: {failure}"),
         };
-        use flytt::journal::Milestone;
         let follows = status.is_done(&"follow".parse().expect("a step"));
         let result = match (status.milestone, then) {
             (Some(Milestone::Moved), _) => {

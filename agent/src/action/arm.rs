@@ -1,5 +1,6 @@
-//! Source: follows the target while it goes on serving, so that the window holds nothing of it. What it is good for is proven by
-//! a write of the target that arrives (`mark`, `arrive`).
+//! Source: follows the target while it goes on serving, so that the window holds nothing of it; where an engine cannot do that, all
+//! is prepared that it will need to follow later (`rejoin`). What it is good for is proven by a write of the target that arrives
+//! (`mark`, `arrive`).
 
 use super::*;
 
@@ -20,8 +21,13 @@ impl Intent for v1::Arm {
         at.host.open_tunnel(&at.migration, name, address).await
     }
 
-    async fn conclude(&self, _at: &At) -> Result<v1::Outcome, Failure> {
-        Ok(plain("the source follows the target, and serves as before"))
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        if !at.host.engine()?.rejoins() {
+            return Ok(plain("the source follows the target, and serves as before"));
+        }
+        // Whether its agent is reached from here is better known now than after the cutover.
+        at.host.ask_baton(&at.migration, &peer(self.target.as_ref())?).await?;
+        Ok(plain("the target's agent is reached from here"))
     }
 
     async fn after_undo(&self, at: &At) -> Result<v1::Outcome, Failure> {

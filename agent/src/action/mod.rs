@@ -32,12 +32,13 @@ pub(crate) mod probe;
 mod promote;
 mod prove;
 mod ready;
+mod rejoin;
 mod release;
 mod retire;
 mod seed;
 mod stage;
 mod surrender;
-mod tune;
+pub(crate) mod tune;
 mod tunnel;
 mod welcome;
 
@@ -149,6 +150,7 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Arm(it) => Box::new(it),
         Kind::Mark(it) => Box::new(it),
         Kind::Arrive(it) => Box::new(it),
+        Kind::Rejoin(it) => Box::new(it),
     })
 }
 

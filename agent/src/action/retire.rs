@@ -1,5 +1,6 @@
 //! Source (C10), once the target is open: fenced for good. Where the way back is armed it follows the target from now on; elsewhere
-//! our slot goes and the server ends at once, so that it can follow later.
+//! our slot goes and the server ends at once, so that it can follow once it is started again, which is begun here and waited for by
+//! nobody.
 
 use super::*;
 use crate::baton::Command;
@@ -27,6 +28,7 @@ impl Intent for v1::Retire {
             Some(end) => at.host.engine()?.follows_back(&at.migration, &end).await?,
             None => None,
         };
+        crate::recovery::rejoin(&at.host, &at.migration);
         Ok(plain(follows.unwrap_or_else(|| "done".to_owned())))
     }
 

@@ -25,6 +25,6 @@ impl Intent for v1::Tune {
     }
 }
 
-pub(super) fn is_tune(kind: &v1::action::Kind) -> bool {
+pub(crate) fn is_tune(kind: &v1::action::Kind) -> bool {
     matches!(kind, v1::action::Kind::Tune(_))
 }

@@ -104,8 +104,14 @@ impl Hands {
             Change::Server(Verb::Welcome { .. }) => self.tell_if_up(migration, &Verb::Unwelcome).await?,
             Change::Server(Verb::Shut(was)) => self.engine()?.tell(migration, &Verb::Unshut(was.clone())).await?,
             Change::Server(Verb::FollowBack { .. }) => self.tell_if_up(migration, &Verb::DetachBack).await?,
+            Change::Server(Verb::KeepLog) => self.tell_if_up(migration, &Verb::ReleaseLog).await?,
             Change::Server(
-                Verb::Stop { was_running: false } | Verb::Kill | Verb::Checkpoint | Verb::EndSessions { .. } | Verb::Promote,
+                Verb::Stop { was_running: false }
+                | Verb::Kill
+                | Verb::Checkpoint
+                | Verb::EndSessions { .. }
+                | Verb::Promote
+                | Verb::Rejoin { .. },
             ) => {}
             Change::Server(
                 Verb::DropAccounts
@@ -115,7 +121,8 @@ impl Hands {
                 | Verb::DetachBack
                 | Verb::Return
                 | Verb::Unshut(_)
-                | Verb::LowerAppliers { .. },
+                | Verb::LowerAppliers { .. }
+                | Verb::ReleaseLog,
             ) => {}
             Change::Route(route) => self.undo_route(route).await?,
             Change::Sysctl(it) => note = sysctl::undo(&self.kernel, it)?,

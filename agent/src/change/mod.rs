@@ -188,6 +188,16 @@ pub enum Verb {
     /// Without events, and read-only from whatever start comes next; undo brings back what was. MySQL.
     Shut(Shut),
     Unshut(Shut),
+    /// The log is kept for the old source from here on, bounded by the guard; undo gives that up. PostgreSQL: a slot, which a
+    /// standby may have, too.
+    KeepLog,
+    ReleaseLog,
+    /// Started as a follower of what is reached at this host (or socket directory) and port; where what it wrote last is not the new
+    /// primary's, that is rewound first, and it is left stopped: its configuration is another's then. PostgreSQL.
+    Rejoin {
+        host: String,
+        port: u16,
+    },
 }
 
 /// What a server was before it was shut.
@@ -286,6 +296,9 @@ impl fmt::Display for Change {
                 Verb::Return => f.write_str("apply what the target writes"),
                 Verb::Shut(_) => f.write_str("keep the server read-only over a restart, and its events asleep"),
                 Verb::Unshut(_) => f.write_str("let the server start as it did before"),
+                Verb::KeepLog => f.write_str("keep the log for the way back (a slot)"),
+                Verb::Rejoin { .. } => f.write_str("start the server as a standby, rewound where it must be"),
+                Verb::ReleaseLog => f.write_str("keep no log for the way back any more"),
             },
             Change::Route(route) => write!(f, "route backend {} {}", route.backend, route.to),
             Change::Sysctl(sysctl) => sysctl.fmt(f),

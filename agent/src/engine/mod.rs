@@ -171,8 +171,10 @@ pub enum Intent {
     Welcome {
         verifier: String,
     },
-    /// Source: follows the target, and goes on serving.
+    /// Source: follows the target, and goes on serving. Where that is not possible: all that it will need to follow it later.
     Arm,
+    /// Source, retired: a follower of the target from now on, reached this way.
+    Rejoin(Upstream),
     /// Target: nobody but us gets in, and nobody is in.
     Gate,
     /// Source: the same, with `drain_ms` for what is in flight.
@@ -266,7 +268,11 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn back_credential(&self, _: &Migration) -> Result<String, Failure> {
         Err(no_way_back(self.name()))
     }
-    /// Target, following: a durable write that is its own and no replicated one; its position.
+    /// Whether an old source follows only once it is started anew ([`Intent::Rejoin`]).
+    fn rejoins(&self) -> bool {
+        false
+    }
+    /// Target, following or open: a durable write that is its own and no replicated one; its position.
     async fn mark_own(&self, _: &Migration) -> Result<Position, Failure> {
         Err(no_way_back(self.name()))
     }

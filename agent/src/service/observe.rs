@@ -177,6 +177,8 @@ async fn sample(
         lag if trend < 0.0 => lag as f64 / -trend,
         _ => -1.0,
     };
+    let room = crate::guard::room(host).filter(|_| now.held_bytes > 0);
+    let written_rate = meter.written(Instant::now(), &now);
     let trouble = host.ledger.book().guarded.get(migration).cloned().unwrap_or_else(|| now.trouble.clone());
     Ok(v1::ReplicationSample {
         streaming: now.streaming,
@@ -188,6 +190,9 @@ async fn sample(
         eta_seconds,
         held_bytes: now.held_bytes,
         trouble,
+        room_bytes: room.unwrap_or(0),
+        room_known: room.is_some(),
+        written_rate,
     })
 }
 
@@ -198,9 +203,19 @@ struct LagMeter {
     seen: VecDeque<(Instant, Position)>,
     /// The last lags, for the trend.
     lags: VecDeque<(Instant, u64)>,
+    /// Where the log first ended.
+    first: Option<(Instant, u64)>,
 }
 
 impl LagMeter {
+    /// Bytes a second by which the position here has grown since the first look; negative while there is only one.
+    fn written(&mut self, now: Instant, replication: &crate::engine::Replication) -> f64 {
+        let Some(end) = replication.position.as_ref().map(Position::written) else { return -1.0 };
+        let (then, begin) = *self.first.get_or_insert((now, end));
+        let seconds = now.duration_since(then).as_secs_f64();
+        if seconds > 0.0 { end.saturating_sub(begin) as f64 / seconds } else { -1.0 }
+    }
+
     /// (seconds behind, bytes a second that the lag grows).
     fn measure(&mut self, now: Instant, replication: &crate::engine::Replication) -> (f64, f64) {
         if let Some(upstream) = &replication.upstream

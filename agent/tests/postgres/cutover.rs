@@ -49,7 +49,11 @@ fn no_acknowledged_write_is_lost() {
         let source = Server::source(&base).await;
         let target = Server::prepare(&base, "target");
         let migration = shop();
+        source.client("postgres").await.batch_execute("alter system set work_mem = '5MB'").await.unwrap();
         following(&source, &target).await;
+        let verifier = source.engine.back_credential(&migration).await.unwrap();
+        apply(&target, &Intent::Welcome { verifier }).await;
+        apply(&source, &Intent::Arm).await;
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Writable);
         assert_eq!(target.engine.serving().await.unwrap(), Serving::Standby);
 
@@ -105,17 +109,42 @@ fn no_acknowledged_write_is_lost() {
 
         let before = source.engine.position().await.unwrap();
         assert_eq!(before.covers(&end), Some(true));
+        // What an autovacuum worker might do: the old source goes on where the new primary has branched off.
+        source.engine.final_position(&migration).await.unwrap();
         apply(&source, &Intent::Retire).await;
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Down);
+        follows_back(&source, &target).await;
+        assert!(source.read("log").contains("not in this server's history") || source.read("log").contains("forked off"));
+        // And once more, as whoever restarts it: without having written anything.
+        source.engine.tell(&migration, &Verb::Kill).await.unwrap();
         source.engine.tell(&migration, &Verb::Start).await.unwrap();
         assert_eq!(source.engine.serving().await.unwrap(), Serving::Standby, "the old source comes up writable");
-        source.engine.tell(&migration, &Verb::Kill).await.unwrap();
+        follows_back(&source, &target).await;
+        assert!(
+            source.login("postgres").await.is_err() && source.login_by_tcp().await.is_err(),
+            "the follower has lost its fence"
+        );
 
-        apply(&target, &Intent::Finish { role: v1::Role::Target }).await;
         apply(&source, &Intent::Finish { role: v1::Role::Source }).await;
+        apply(&target, &Intent::Finish { role: v1::Role::Target }).await;
         nothing_left(&target).await;
         assert!(source.read("etc/pg_hba.conf").contains("local all all reject"), "the old source loses its fence");
+        assert_eq!(source.engine.serving().await.unwrap(), Serving::Down, "the old source goes on");
+        assert!(source.data().join("standby.signal").exists(), "whoever starts it gets a second primary");
+        let auto = fs::read_to_string(source.data().join("postgresql.auto.conf")).unwrap();
+        assert!(!auto.contains("flytt") && auto.contains("work_mem = '5MB'"), "{auto}");
+        assert_eq!(fs::read_dir(source.root.join("state/secret")).unwrap().count(), 0);
     });
+}
+
+/// The old source reads what the new primary writes; and not before.
+async fn follows_back(source: &Server, target: &Server) {
+    let word = target.engine.mark_own(&shop()).await.unwrap();
+    apply(source, &Intent::Rejoin(target.upstream())).await;
+    source.engine.has_come_back(&shop(), &word).await.unwrap();
+    let here = source.engine.replication(&shop().back()).await.unwrap();
+    let there = target.engine.replication(&shop().back()).await.unwrap();
+    assert!(here.streaming && there.streaming && there.trouble.is_empty(), "{here:?} {there:?}");
 }
 
 async fn nothing_left(server: &Server) {

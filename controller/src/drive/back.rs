@@ -11,6 +11,9 @@ const IN_WINDOW: Duration = Duration::from_secs(10);
 /// Before the window nobody is kept waiting, and a host may be restarting.
 const BEFORE: Duration = Duration::from_secs(120);
 
+/// The code of an agent's refusal once the source has surrendered.
+pub(crate) const PAST: &str = "POINT_OF_NO_RETURN";
+
 /// A step that is not taken back yet, and why; `None` where its host was not asked, since it did not answer for another step.
 type Left = (Step, Option<Failure>);
 
@@ -58,7 +61,12 @@ impl Drive<'_> {
                 if is_away(&failure) {
                     away.insert(step.on.clone());
                 }
+                let is_past = failure.code == PAST;
                 left.push((step, Some(failure)));
+                // It surrendered when nobody heard it: to burn the target now would leave nobody who may accept writes.
+                if is_past {
+                    return Ok(left);
+                }
             }
         }
         Ok(left)

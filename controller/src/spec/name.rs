@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use flytt_proto::name::{BadName, Migration};
+
 /// A text that is not of the form its key takes; the sentence says which form that is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -33,6 +35,19 @@ impl ServerName {
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A migration as its operator calls it: what agents call its legs is not for a file to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MoveName(pub(super) Migration);
+
+impl FromStr for MoveName {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let name: Migration = text.parse()?;
+        let rule = "a dot has no place in it";
+        if name.is_back() { Err(BadName { what: "migration name", text: text.to_owned(), rule }) } else { Ok(Self(name)) }
     }
 }
 

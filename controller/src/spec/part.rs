@@ -9,14 +9,14 @@ use toml::{Spanned, de::DeTable};
 use super::{
     Canary, Checkpoint, Compress, Cutover, Engine, Fence, Gates, Jobs, Kernel, MistakeCode, Probe, Router, RouterKind, Seed,
     Spec, Transport, Tuning, Way,
-    name::{AbsolutePath, ServerName, SystemId},
+    name::{AbsolutePath, MoveName, ServerName, SystemId},
     read::{Placed, Reader, Section},
 };
 
 /// Each part first, so that all mistakes are found; the whole only when every part is good.
 pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &str) -> Option<Spec> {
     let root = reader.root(document);
-    let name = reader.parse(&root, "name");
+    let name = reader.parse::<MoveName>(&root, "name");
     let engine = reader.choice(&root, "engine", &Engine::ALL.map(|engine| (engine.name(), engine)));
     let transport = reader.choice(&root, "transport", &[("tunnel", Transport::Tunnel), ("direct", Transport::Direct)]);
 
@@ -53,7 +53,7 @@ pub(super) fn spec(reader: &mut Reader, document: &Spanned<DeTable<'_>>, text: &
     let canary = if section.exists() { Some(canary(reader, &section)) } else { None };
 
     Some(Spec {
-        name: name?.into_inner(),
+        name: name?.into_inner().0,
         engine: engine?,
         transport: transport?,
         source: source?.into_inner(),

@@ -1,7 +1,7 @@
 //! The cutover, and which way it goes when it stops: back before the surrender, forward after it.
 
 use super::*;
-use crate::spec::Engine;
+use crate::{drive::back::PAST, spec::Engine};
 
 /// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
 /// seconds, when anything fails before the surrender; completed when it fails after.
@@ -45,7 +45,14 @@ pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     drive.stay_in_charge("way back").await.map_err(|failure| superseded(&name, failure))?;
     // Past the point of no return there is one way: forward. What failed there is safe to repeat.
     let mut tries = 0;
-    while drive.surrendered().await? {
+    loop {
+        if !drive.surrendered().await? {
+            let left = way_back(drive).await.map_err(|failure| stuck(&name, failure))?;
+            // What it was asked for it may do after we have given up waiting, and looked.
+            if left.iter().all(|(_, failure)| failure.code != PAST) {
+                return Err(taken_back(drive, stopped, left).await);
+            }
+        }
         // The agents complete it without us; somebody who asked us to stop need not watch.
         if tries == 3 || drive.stop.is_cancelled() {
             let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
@@ -61,8 +68,6 @@ pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             Err(stopped) => stopped,
         };
     }
-    let left = way_back(drive).await.map_err(|failure| stuck(&name, failure))?;
-    Err(taken_back(drive, stopped, left).await)
 }
 
 /// The rest of the plan, once the source has surrendered. The permit may be with us or only with the agents: asking for the
@@ -72,6 +77,7 @@ pub(super) async fn complete(drive: &mut Drive<'_>) -> Result<(), Stopped> {
 }
 
 pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
+    let back = rejoin(drive).await?;
     reached(drive, Milestone::Moved).await?;
     let name = &drive.spec.name;
     let times: serde_json::Map<String, Value> = drive
@@ -84,14 +90,52 @@ pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             _ => None,
         })
         .collect();
-    let old = match plan::has_way_back(drive.spec.engine) {
-        true => "the old source is closed and follows it; finish ends that",
-        false => "the old source is ended and comes back read-only",
+    let old = &drive.spec.source;
+    let becomes = match &back {
+        WayBack::Ready => format!("{old} follows it, fenced"),
+        WayBack::Failed(failure) => format!("{old} does not follow it yet ({}): run `flytt resume {name}`", failure.sentence),
+        WayBack::OfNoSteps => format!("{old} is closed and follows it; finish ends that"),
     };
     Ok(answer(
-        format!("{name} has moved to {}; {old}\nnext:  flytt finish {name}", drive.spec.target),
-        json!({ "migration": name, "moved": true, "cutover_ms": times }),
+        format!("{name} has moved to {}; {becomes}\nnext:  flytt finish {name}", drive.spec.target),
+        json!({ "migration": name, "moved": true, "cutover_ms": times, "way_back": back.is_ready() }),
     ))
+}
+
+/// What became of the steps after the window.
+pub(super) enum WayBack {
+    Ready,
+    /// The move stands all the same.
+    Failed(Failure),
+    /// The window left nothing to be done for it.
+    OfNoSteps,
+}
+
+impl WayBack {
+    /// `None`: it is not for these steps to say.
+    pub(super) fn is_ready(&self) -> Option<bool> {
+        match self {
+            WayBack::Ready => Some(true),
+            WayBack::Failed(_) => Some(false),
+            WayBack::OfNoSteps => None,
+        }
+    }
+}
+
+/// The old source follows the new primary. Whatever comes of it, the move is complete.
+pub(super) async fn rejoin(drive: &mut Drive<'_>) -> Result<WayBack, Halt> {
+    if drive.plan.steps.iter().all(|step| step.phase != Phase::Rejoin) {
+        return Ok(WayBack::OfNoSteps);
+    }
+    match drive.forward(Phase::Rejoin..=Phase::Rejoin).await {
+        Ok(()) => Ok(WayBack::Ready),
+        Err(Stopped::Journal(failure)) => Err(stuck(&drive.spec.name, failure)),
+        Err(Stopped::Failed { failure, .. }) => Ok(WayBack::Failed(failure)),
+        Err(Stopped::Interrupted | Stopped::Blocked(_)) => {
+            let failure = Failure::refused("INTERRUPTED", "it was interrupted", "run `flytt resume`");
+            Ok(WayBack::Failed(failure))
+        }
+    }
 }
 
 /// The window is taken back, by a controller that has just taken charge. A target that was promoted is burned with it, and

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flytt_proto::gate::Gate;
 
 use super::{
-    cutover::{cut, way_back},
+    cutover::{WayBack, cut, rejoin, way_back},
     start::seed,
     *,
 };
@@ -15,6 +15,19 @@ pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     let status = &drive.journal.status;
+    let may_rejoin = drive.plan.steps.iter().any(|step| step.phase == Phase::Rejoin && !status.is_done(&step.id));
+    if status.milestone == Some(Milestone::Moved) && may_rejoin {
+        drive.take_charge("resume").await?;
+        let back = rejoin(&mut drive).await?;
+        reached(&mut drive, Milestone::Moved).await?;
+        let WayBack::Failed(failure) = back else {
+            let text = format!("{name}: the old source follows the target; there is a way back");
+            return Ok(answer(text, json!({ "migration": name, "moved": true, "way_back": true })));
+        };
+        return Err(Halt::new(Exit::NeedsResume, [failure])
+            .now("the move is complete and the target serves; the old source does not follow it, so there is no way back yet")
+            .then(format!("flytt resume {name}, or flytt finish {name}")));
+    }
     if let Some(milestone) = status.milestone
         && milestone != Milestone::TakenBack
     {

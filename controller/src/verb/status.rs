@@ -1,6 +1,10 @@
 //! `flytt status`: what the journal says, and what each host says of itself.
 
+use bytesize::ByteSize;
+use flytt_proto::name::step as named;
+
 use super::*;
+use crate::journal::Status;
 
 /// `flytt status`: what the journal says, and what each host says of itself now.
 pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answer, Halt> {
@@ -57,9 +61,105 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("{}: {}", spec.source, sample.trouble));
         hosts.insert("source_trouble".into(), json!(sample.trouble));
     }
+    if status.milestone == Some(Milestone::Moved) && plan.step(named::REJOIN).is_some() {
+        let back = way_back(session, &spec, &status).await;
+        lines.push(format!("way back: {}", back.sentence));
+        hosts.insert("way_back".into(), back.value);
+    }
     let value =
         json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
     Ok(answer(lines.join("\n"), value))
+}
+
+/// The way back after the move, as an operator reads it.
+struct Back {
+    sentence: String,
+    value: Value,
+}
+
+/// Ready or not, how far behind, how long it will hold, and what would end it: by what the target says, which keeps the log for it.
+async fn way_back(session: &Session, spec: &Spec, status: &Status) -> Back {
+    let name = &spec.name;
+    let proven = status.is_done(&step("rejoin-arrive"));
+    let sample = match session.observer.replication_after(1, &spec.target, &name.back()).await {
+        Ok(sample) => sample,
+        Err(failure) => {
+            let sentence = format!("not known: {}", failure.sentence);
+            return Back { sentence, value: json!({ "ready": Value::Null }) };
+        }
+    };
+    let (ready, hold) = (proven && sample.streaming, hold_seconds(&sample));
+    let mut sentence = match (ready, sample.trouble.as_str()) {
+        (true, _) => format!("ready; {} follows {}, {} behind", spec.source, spec.target, ByteSize(sample.lag_bytes)),
+        (false, "") => format!("not ready: {} has not proven that it follows; run `flytt resume {name}`", spec.source),
+        (false, trouble) => format!("not ready: {trouble}; run `flytt resume {name}`"),
+    };
+    if let Some(hold) = hold {
+        sentence.push_str(&format!("; were {} away, it would hold for {hold}", spec.source));
+    }
+    if sample.room_known {
+        sentence.push_str(&format!(
+            "; {} keeps {} of log for it and gives it up before its own disk is full, {} from now",
+            spec.target,
+            ByteSize(sample.held_bytes),
+            ByteSize(sample.room_bytes)
+        ));
+    }
+    sentence.push_str(&format!("; it ends with `flytt finish {name}`"));
+    let value = json!({
+        "ready": ready,
+        "proven": proven,
+        "streaming": sample.streaming,
+        "lag_bytes": sample.lag_bytes,
+        "held_bytes": sample.held_bytes,
+        "room_bytes": sample.room_known.then_some(sample.room_bytes),
+        "written_bytes_s": (sample.written_rate >= 0.0).then_some(sample.written_rate),
+        "hold": hold.map(|hold| hold.to_string()),
+        "trouble": sample.trouble,
+    });
+    Back { sentence, value }
+}
+
+/// At the rate at which the target writes now: how long its log can wait for somebody who is away.
+fn hold_seconds(sample: &v1::ReplicationSample) -> Option<Span> {
+    let seconds = sample.room_bytes as f64 / sample.written_rate;
+    (sample.room_known && sample.written_rate > 0.0).then_some(Span(seconds))
+}
+
+/// Seconds, in the unit a person would choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Span(f64);
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            seconds if seconds < 120.0 => write!(f, "{seconds:.0} s"),
+            seconds if seconds < 7_200.0 => write!(f, "{:.0} min", seconds / 60.0),
+            seconds if seconds < 172_800.0 => write!(f, "{:.0} h", seconds / 3_600.0),
+            seconds => write!(f, "{:.0} days", seconds / 86_400.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_holds_as_long_as_its_disk_takes_what_is_written() {
+        let sample = |room_bytes, written_rate| v1::ReplicationSample {
+            room_bytes,
+            room_known: true,
+            written_rate,
+            ..v1::ReplicationSample::default()
+        };
+        let words = |room, rate| hold_seconds(&sample(room, rate)).map(|hold| hold.to_string());
+        assert_eq!(words(1 << 30, f64::from(1 << 20)), Some("17 min".to_owned()));
+        assert_eq!(words(100, 1.0), Some("100 s".to_owned()));
+        assert_eq!(words(36_000, 1.0), Some("10 h".to_owned()));
+        assert_eq!(words(864_000, 1.0), Some("10 days".to_owned()));
+        assert_eq!((words(1 << 30, 0.0), words(1 << 30, -1.0)), (None, None), "nothing is written, or it is not known");
+    }
 }
 
 pub(super) fn describe(sample: &v1::ReplicationSample) -> String {

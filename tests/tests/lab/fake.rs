@@ -47,6 +47,8 @@ impl FakeEngine {
 }
 
 const REJECT: &str = "local all all reject\n";
+/// What keeps the target's log for the old source.
+pub(crate) const BACK_SLOT: &str = "back-slot";
 
 #[tonic::async_trait]
 impl Engine for FakeEngine {
@@ -87,15 +89,37 @@ impl Engine for FakeEngine {
         Ok(Position::Postgres(Lsn(world.db(self.side).rows.len() as u64)))
     }
 
-    async fn replication(&self, _migration: &Migration) -> Result<Replication, Failure> {
+    async fn replication(&self, migration: &Migration) -> Result<Replication, Failure> {
         let mut world = self.world.lock();
         world.replicate();
-        let streaming = world.target.serving == Serving::Standby && world.source.objects.contains("slot");
+        let (follower, slot) = if migration.is_back() { (Side::Source, BACK_SLOT) } else { (Side::Target, "slot") };
+        let primary = if follower == Side::Source { Side::Target } else { Side::Source };
+        let streaming = world.db(follower).serving == Serving::Standby && world.db(primary).objects.contains(slot);
         Ok(Replication { streaming, ..Replication::default() })
+    }
+
+    fn rejoins(&self) -> bool {
+        true
+    }
+
+    async fn back_credential(&self, migration: &Migration) -> Result<String, Failure> {
+        self.credential(migration).await
+    }
+
+    async fn mark_own(&self, _migration: &Migration) -> Result<Position, Failure> {
+        self.position().await
+    }
+
+    async fn has_come_back(&self, _migration: &Migration, position: &Position) -> Result<(), Failure> {
+        self.caught_up(position).await.map(drop)
     }
 
     async fn recipe(&self, migration: &Migration, intent: &Intent) -> Result<Vec<Change>, Failure> {
         let data = self.dir.join("data");
+        if *intent == Intent::Surrender {
+            let pause = self.world.lock().surrender_looks_for;
+            tokio::time::sleep(pause).await;
+        }
         Ok(match intent {
             Intent::Admit { .. } => vec![
                 self.object("role"),
@@ -121,9 +145,11 @@ impl Engine for FakeEngine {
             ],
             Intent::Follow(_) => vec![self.signal(true), Change::Server(Verb::Start)],
             Intent::Ready => vec![Change::Server(Verb::Checkpoint)],
-            Intent::Gate => {
-                vec![self.block(migration, "gate", Some(REJECT), None), Change::Server(Verb::EndSessions { drain_ms: 0 })]
-            }
+            Intent::Gate => vec![
+                Change::Server(Verb::KeepLog),
+                self.block(migration, "gate", Some(REJECT), None),
+                Change::Server(Verb::EndSessions { drain_ms: 0 }),
+            ],
             Intent::Fence { drain_ms } => vec![
                 self.block(migration, "fence", Some(REJECT), None),
                 Change::Server(Verb::EndSessions { drain_ms: *drain_ms }),
@@ -133,11 +159,21 @@ impl Engine for FakeEngine {
             Intent::Surrender => vec![self.signal(true)],
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
-            Intent::Welcome { .. } | Intent::Arm | Intent::Forget { .. } => Vec::new(),
-            Intent::Finish { role: v1::Role::Source } => {
-                vec![self.block(migration, "fence", None, Some(REJECT)), self.block(migration, "admit", None, None)]
-            }
-            Intent::Finish { .. } => vec![self.block(migration, "gate", None, None), statement("drop role", "-role", "")],
+            Intent::Welcome { .. } => vec![self.block(migration, "back", Some("local replication back scram\n"), None)],
+            Intent::Arm => vec![self.object("back-role")],
+            Intent::Rejoin(_) => vec![self.signal(true), Change::Server(Verb::Start)],
+            Intent::Forget { .. } => Vec::new(),
+            Intent::Finish { role: v1::Role::Source } => vec![
+                Change::Server(Verb::Stop { was_running: false }),
+                self.block(migration, "fence", None, Some(REJECT)),
+                self.block(migration, "admit", None, None),
+            ],
+            Intent::Finish { .. } => vec![
+                self.block(migration, "gate", None, None),
+                self.block(migration, "back", None, None),
+                statement("drop role", "-role", ""),
+                statement("drop slot", format!("-{BACK_SLOT}"), ""),
+            ],
         })
     }
 
@@ -234,6 +270,8 @@ impl Engine for FakeEngine {
             Verb::Promote if db.serving == Serving::Down => {
                 return Err(Failure::unknown("DOWN", "the target is down", "start it"));
             }
+            Verb::KeepLog => drop(db.objects.insert(BACK_SLOT.into())),
+            Verb::ReleaseLog => drop(db.objects.remove(BACK_SLOT)),
             Verb::Start | Verb::Promote | Verb::Checkpoint | Verb::EndSessions { .. } => {}
             Verb::OwnAccounts
             | Verb::DropAccounts
@@ -249,6 +287,7 @@ impl Engine for FakeEngine {
             | Verb::LowerAppliers { .. }
             | Verb::Shut(_)
             | Verb::Unshut(_)
+            | Verb::Rejoin { .. }
             | Verb::Return => unreachable!("{verb:?} is another engine's"),
         }
         Ok(())
@@ -269,6 +308,8 @@ impl Engine for FakeEngine {
         let mut world = self.world.lock();
         if std::mem::take(&mut world.target.copied) {
             empty(&backup.into);
+            // What stands in the server goes with it.
+            world.target.objects.clear();
         }
         Ok(())
     }

@@ -229,6 +229,22 @@ impl Lab {
         }
     }
 
+    /// The old source has what the new primary wrote last, within the bound.
+    pub(crate) async fn source_follows(&self, what: &str) {
+        let newest = self.world.lock().target.rows.last().copied();
+        for _ in 0..1500 {
+            {
+                let mut world = self.world.lock();
+                world.replicate();
+                if world.source.rows.last() >= newest.as_ref() {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: the old source does not follow: {:?}", self.world.lock());
+    }
+
     /// Without any controller, somebody serves again within the bound.
     pub(crate) async fn somebody_serves(&self, what: &str) {
         for _ in 0..1500 {

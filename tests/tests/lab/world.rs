@@ -13,6 +13,8 @@ use std::{
 use flytt_agent::{change::RouteState, engine::Serving};
 use tokio::task::JoinHandle;
 
+use super::fake::BACK_SLOT;
+
 #[derive(Debug)]
 pub(crate) struct Db {
     pub(crate) dir: PathBuf,
@@ -69,6 +71,8 @@ pub(crate) struct State {
     pub(crate) violations: Vec<String>,
     /// How long the target takes to read its rules anew.
     pub(crate) target_reloads_in: Duration,
+    /// How long the source looks at itself before it surrenders.
+    pub(crate) surrender_looks_for: Duration,
     next: u64,
 }
 
@@ -90,6 +94,7 @@ impl World {
             acknowledged: Vec::new(),
             violations: Vec::new(),
             target_reloads_in: Duration::ZERO,
+            surrender_looks_for: Duration::ZERO,
             next: 0,
         })))
     }
@@ -118,11 +123,18 @@ impl State {
         }
     }
 
-    /// What the source has written arrives at a standby that has its slot.
+    /// What a primary has written arrives at a standby that has its slot, and that has nothing of its own.
     pub(crate) fn replicate(&mut self) {
         let streams = self.target.serving == Serving::Standby && self.source.serving == Serving::Writable;
         if streams && self.source.objects.contains("slot") {
             self.target.rows.clone_from(&self.source.rows);
+        }
+        let returns = self.source.serving == Serving::Standby && self.target.serving == Serving::Writable;
+        if returns && self.target.objects.contains(BACK_SLOT) {
+            if !self.target.rows.starts_with(&self.source.rows) {
+                self.violations.push("the old source has what the new primary never had".into());
+            }
+            self.source.rows.clone_from(&self.target.rows);
         }
     }
 

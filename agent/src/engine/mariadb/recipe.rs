@@ -59,6 +59,8 @@ impl Mariadb {
                 Change::Server(Verb::Return),
             ]),
             Intent::Welcome { verifier } => welcome(verifier),
+            // It follows already.
+            Intent::Rejoin(_) => Ok(Vec::new()),
             // The table of the marker that proves it.
             Intent::Arm => Ok(vec![
                 Change::Server(Verb::Checkpoint),

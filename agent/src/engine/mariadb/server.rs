@@ -11,6 +11,7 @@ use crate::{
     engine::{
         Serving,
         mysql_family::{appliers, program::Program},
+        not_for,
     },
 };
 
@@ -40,7 +41,7 @@ impl Mariadb {
             Verb::RaiseAppliers { settings } => self.raise_appliers(settings).await,
             Verb::LowerAppliers { settings } => appliers::lower(&*self.session().await?, settings).await,
             Verb::DetachBack => self.detach_back(migration).await,
-            Verb::Shut(_) | Verb::Unshut(_) => Err(super::super::not_for(self, verb)),
+            Verb::Shut(_) | Verb::Unshut(_) | Verb::KeepLog | Verb::ReleaseLog | Verb::Rejoin { .. } => Err(not_for(self, verb)),
             Verb::Return => {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await

@@ -56,6 +56,7 @@ impl Mysql {
                 Change::Server(Verb::Checkpoint),
                 Change::Server(Verb::FollowBack { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port }),
             ]),
+            Intent::Rejoin(_) => Err(super::super::no_way_back("mysql")),
             Intent::Retire => {
                 Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK), Change::Server(Verb::Return)])
             }

@@ -49,6 +49,7 @@ impl Mysql {
                 let session = self.unlogged().await?;
                 self.follow_on(&session, migration).await
             }
+            Verb::KeepLog | Verb::ReleaseLog | Verb::Rejoin { .. } => Err(super::super::not_for(self, verb)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What may pass the tunnel of a move: a physical replication connection as the move's own role, and nothing else
+//! What may pass the tunnel of a move: a physical replication connection as the move's own role, or an ordinary one as the role of
+//! the way back, for `pg_rewind`: what that role may do the server knows. Nothing else
 //! (PostgreSQL manual, "Message Formats": StartupMessage; "Streaming Replication Protocol").
 
 use flytt_proto::name::Migration;
@@ -50,12 +51,14 @@ fn parameters(body: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 /// A key given twice would let the server read another value than we do.
 fn judge(migration: &Migration, parameters: &[(&[u8], &[u8])]) -> Admission {
     let all = |key: &[u8]| parameters.iter().filter(|(name, _)| *name == key).map(|(_, value)| *value).collect::<Vec<_>>();
-    let role = names::replication_role(migration);
-    if all(b"user") != [role.as_bytes()] {
-        return Admission::No(format!("only {role} passes"));
+    // Each server has one follower, and both are its roles: one server is a copy of the other.
+    let roles = [&migration.there(), &migration.back()].map(names::replication_role);
+    if !roles.iter().any(|role| all(b"user") == [role.as_bytes()]) {
+        return Admission::No(format!("only {} pass", roles.join(" and ")));
     }
     match all(b"replication").as_slice() {
         [b"true" | b"on" | b"yes" | b"1"] => {}
+        [] if all(b"user") == [roles[1].as_bytes()] => {}
         _ => return Admission::No("only physical replication passes".into()),
     }
     if parameters.iter().any(|(key, _)| *key == b"options") {
@@ -95,6 +98,10 @@ mod tests {
             assert_eq!(admits(&shop(), &packet[..cut]), Admission::More, "{cut} bytes");
         }
         assert_eq!(admits(&shop(), &packet), Admission::Yes);
+        let back = [("user", "flytt_shop_back"), GOOD[1], GOOD[2]];
+        for pairs in [&back[..], &[back[0], ("database", "postgres")]] {
+            assert_eq!(admits(&shop(), &self::packet(196_608, pairs)), Admission::Yes, "the old source's, on the way back");
+        }
         let mut more = packet.clone();
         more.push(b'Q');
         assert!(matches!(admits(&shop(), &more), Admission::No(_)));
@@ -110,6 +117,9 @@ mod tests {
             packet(196_608, &[("user", "flytt_shop_repl"), ("user", "postgres"), ("replication", "true")]),
             packet(196_608, &[("user", "flytt_shop_repl"), ("replication", "true"), ("options", "-c log_statement=all")]),
             packet(196_608, &[("user", "flytt_other_repl"), ("replication", "true")]),
+            packet(196_608, &[("user", "flytt_other_back"), ("replication", "true")]),
+            packet(196_608, &[("user", "flytt_other_back")]),
+            packet(196_608, &[("user", "flytt_shop_back"), ("replication", "database")]),
             packet(131_072, &GOOD),
             packet(80_877_103, &[]),
             packet(80_877_104, &[]),

@@ -16,7 +16,7 @@ impl Postgres {
     pub(super) async fn reach(&self, migration: &Migration, entrance: &str) -> Result<(), Failure> {
         let (host, port) = split(entrance)?;
         let role = names::replication_role(migration);
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = self.passfile(migration);
         let password = secret::password(&path, &role).map_err(|error| super::failure::file(&path, &error))?;
         let mut random = [0_u8; 12];
         aws_lc_rs::rand::fill(&mut random)

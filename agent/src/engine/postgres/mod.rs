@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod admission;
+mod back;
 mod backup;
 mod closed;
 mod cluster;
@@ -135,8 +136,24 @@ impl Engine for Postgres {
     }
 
     async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = self.passfile(migration);
         secret::keep(&path, &names::replication_role(migration)).map_err(|error| failure::file(&path, &error))
+    }
+
+    async fn back_credential(&self, migration: &Migration) -> Result<String, Failure> {
+        self.credential(&migration.back()).await
+    }
+
+    fn rejoins(&self) -> bool {
+        true
+    }
+
+    async fn mark_own(&self, migration: &Migration) -> Result<Position, Failure> {
+        self.leave_word(migration).await.map(Position::Postgres)
+    }
+
+    async fn has_come_back(&self, migration: &Migration, position: &Position) -> Result<(), Failure> {
+        self.hears_word(migration, lsn(position)?).await
     }
 
     fn admits(&self, migration: &Migration, first_packet: &[u8]) -> Admission {

@@ -8,12 +8,14 @@ pub(super) fn agent_role(migration: &Migration) -> String {
     format!("{}_agent", migration.identifier())
 }
 
+/// Whom the follower of this leg logs in as. On the way back that is the old source.
 pub(super) fn replication_role(migration: &Migration) -> String {
-    format!("{}_repl", migration.identifier())
+    format!("{}_{}", migration.identifier(), if migration.is_back() { "back" } else { "repl" })
 }
 
+/// On the server that is followed on this leg.
 pub(super) fn slot(migration: &Migration) -> String {
-    migration.identifier()
+    if migration.is_back() { replication_role(migration) } else { migration.identifier() }
 }
 
 /// The `pg_ident.conf` map that lets this operating-system user, and nobody else, be the agent's role.
@@ -22,7 +24,7 @@ pub(super) fn map(migration: &Migration) -> String {
 }
 
 pub(super) fn block(migration: &Migration, purpose: &str) -> String {
-    format!("flytt {migration} {purpose}")
+    format!("flytt {} {purpose}", migration.name())
 }
 
 /// An SQL string literal; `standard_conforming_strings` does not matter to it.
@@ -51,6 +53,15 @@ mod tests {
         let migration: Migration = format!("a{}", "-b".repeat(14)).parse().unwrap();
         assert!(agent_role(&migration).len() <= 63 && replication_role(&migration).len() <= 63);
         assert!(agent_role(&migration).bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        assert!(replication_role(&migration.back()).len() <= 63);
+    }
+
+    #[test]
+    fn both_legs_have_the_agent_in_common_and_not_the_follower() {
+        let (there, back): (Migration, Migration) = ("shop".parse().unwrap(), "shop.back".parse().unwrap());
+        assert_eq!((agent_role(&there), block(&there, "fence")), (agent_role(&back), block(&back, "fence")));
+        assert_ne!(replication_role(&there), replication_role(&back));
+        assert_ne!(slot(&there), slot(&back));
     }
 
     #[test]

@@ -103,19 +103,27 @@ async fn receiving(session: &Session) -> Result<Replication, Failure> {
         .rows(
             "select coalesce(r.status, ''), coalesce(pg_last_wal_replay_lsn(), '0/0'), \
              greatest(pg_last_wal_receive_lsn(), r.latest_end_lsn, pg_last_wal_replay_lsn()), \
-             (select case when pg_get_wal_replay_pause_state() <> 'not paused' then 'replay is paused' else '' end) \
+             (select case when pg_get_wal_replay_pause_state() <> 'not paused' then 'replay is paused' else '' end), \
+             coalesce(lpad(upper(to_hex(r.received_tli)), 8, '0'), ''), \
+             coalesce((select max(left(name, 8)) from pg_ls_waldir() where name ~ '^[0-9A-F]{8}[.]history$'), '') \
              from (select 1) one left join pg_stat_wal_receiver r on true",
         )
         .await?;
     let mut row = rows.into_iter().flatten().map(Option::unwrap_or_default);
     let mut next = || row.next().unwrap_or_default();
-    let (status, applied, announced, paused) = (next(), next(), next(), next());
+    let (status, applied, announced, paused, timeline, newest) = (next(), next(), next(), next(), next(), next());
     let applied = lsn(&applied)?;
     let announced = if announced.is_empty() { applied } else { lsn(&announced)? };
-    let streaming = status == "streaming";
+    // The receiver fetches the history of the primary's timeline first. A server that has gone another way can still stream what
+    // both have in common, and then waits for ever.
+    let astray = timeline < newest;
+    let streaming = status == "streaming" && !astray;
     let trouble = match (streaming, paused.is_empty()) {
         (_, false) => paused,
         (true, true) => String::new(),
+        (false, true) if astray && !status.is_empty() => {
+            format!("it is on timeline {timeline} and the primary on {newest}: it may have written what the primary never had")
+        }
         (false, true) if status.is_empty() => "no WAL receiver runs".into(),
         (false, true) => format!("the WAL receiver is {status}"),
     };
@@ -174,7 +182,7 @@ fn fork_point(history: &str) -> Option<Lsn> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn lsn(text: &str) -> Result<Lsn, Failure> {
+pub(super) fn lsn(text: &str) -> Result<Lsn, Failure> {
     text.parse()
         .map_err(|error| Failure::refused("UNREADABLE", format!("the server's answer is no position: {error}"), "report this"))
 }

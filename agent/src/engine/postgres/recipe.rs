@@ -30,31 +30,21 @@ impl Postgres {
             Intent::Surrender => self.surrender(),
             Intent::Open => Ok(vec![absent(self.files().await?.hba, names::block(migration, "gate"))]),
             Intent::Retire => self.retire(migration),
-            Intent::Welcome { .. } | Intent::Arm => Err(super::super::no_way_back("postgres")),
-            Intent::Forget { .. } => Ok(self.kept(migration)),
+            Intent::Welcome { verifier } => self.welcome(migration, verifier).await,
+            Intent::Arm => self.arm(migration),
+            Intent::Rejoin(upstream) => self.rejoin(migration, upstream).await,
+            Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.passfile(&migration.back()))]),
+            Intent::Forget { .. } => Ok(vec![gone(self.passfile(migration)), gone(self.seed_mark(migration))]),
             Intent::Finish { role } => self.finish(migration, *role).await,
         }
     }
 
     async fn admit(&self, migration: &Migration, verifier: &str, peer: Option<std::net::IpAddr>) -> Result<Vec<Change>, Failure> {
         if !is_verifier(verifier) {
-            return Err(Failure::refused("BAD_VERIFIER", "the verifier is not SCRAM-SHA-256", "make the credential again"));
+            return Err(bad_verifier());
         }
         let (agent, replication, slot) =
             (names::agent_role(migration), names::replication_role(migration), names::slot(migration));
-        let role = |role: &str, attributes: &str| {
-            Change::Statement(Statement {
-                about: format!("create role {role}"),
-                run: vec![
-                    format!(
-                        "do $$ begin if not exists (select from pg_roles where rolname = '{role}') then create role {role}; \
-                         end if; end $$"
-                    ),
-                    format!("alter role {role} {attributes}"),
-                ],
-                undo: vec![format!("drop role if exists {role}")],
-            })
-        };
         let mut changes = vec![
             role(&agent, "superuser login password null"),
             role(&replication, &format!("replication login password '{verifier}'")),
@@ -62,12 +52,40 @@ impl Postgres {
         changes.extend(self.admission(migration, peer).await?);
         changes.push(Change::Statement(Statement {
             about: format!("create replication slot {slot}"),
-            run: vec![format!(
-                "select pg_create_physical_replication_slot('{slot}', true) \
-                 where not exists (select from pg_replication_slots where slot_name = '{slot}')"
-            )],
+            run: vec![make_slot(&slot)],
             undo: drop_slot(&slot),
         }));
+        Ok(changes)
+    }
+
+    /// Target: the old source may come in later, by a role that the source makes, since this server is a copy of that one.
+    async fn welcome(&self, migration: &Migration, verifier: &str) -> Result<Vec<Change>, Failure> {
+        if !is_verifier(verifier) {
+            return Err(bad_verifier());
+        }
+        let hba = self.files().await?.hba;
+        let rules = rules::way_back(migration, &self.config.database);
+        Ok(vec![present(hba, names::block(migration, "back"), rules)])
+    }
+
+    /// Source: the role that it will follow as. It replicates, so that the target has it before it is needed.
+    fn arm(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
+        let (back, path) = (names::replication_role(&migration.back()), self.passfile(&migration.back()));
+        let verifier = secret::verifier(&path, &back).map_err(|error| failure::file(&path, &error))?;
+        Ok(vec![follower(&back, &format!("replication login password '{verifier}'"))])
+    }
+
+    /// Source, ended at once and fenced: it comes up as a standby, whatever else its own configuration says. Where it had to be
+    /// rewound, what stands in its data directory is the new primary's, so all that is said again.
+    async fn rejoin(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+        let standby = self.standby_files(&migration.back(), upstream, standby::without_connection)?;
+        let (host, port, _) = reach(upstream);
+        let mut changes = standby.clone();
+        changes.push(Change::Server(Verb::Rejoin { host, port }));
+        changes.extend(standby);
+        changes.extend(self.admission(migration, None).await?);
+        changes.push(self.shut(migration, "fence").await?);
+        changes.push(Change::Server(Verb::Start));
         Ok(changes)
     }
 
@@ -129,7 +147,7 @@ impl Postgres {
             port,
             role: names::replication_role(migration),
             slot,
-            passfile: secret::passfile(&self.state, migration.as_str()),
+            passfile: self.passfile(migration),
             tls,
             max_rate: order.max_rate,
             fast_checkpoint: order.fast_checkpoint,
@@ -142,33 +160,45 @@ impl Postgres {
 
     async fn follow(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
         let mut changes = self.admission(migration, None).await?;
-        changes.extend(self.standby_files(migration, upstream)?);
+        changes.extend(self.standby_files(migration, upstream, standby::without_ours)?);
         changes.push(Change::Server(Verb::Start));
         Ok(changes)
     }
 
-    fn standby_files(&self, migration: &Migration, upstream: &Upstream) -> Result<Vec<Change>, Failure> {
+    pub(super) fn auto_conf(&self) -> Result<(std::path::PathBuf, String), Failure> {
+        let path = self.config.data_directory.join("postgresql.auto.conf");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok((path, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((path, String::new())),
+            Err(error) => Err(failure::file(&path, &error)),
+        }
+    }
+
+    /// `had` is what of the former text is brought back: never all of it, since a `primary_conninfo` may hold somebody's password.
+    fn standby_files(
+        &self,
+        migration: &Migration,
+        upstream: &Upstream,
+        had: impl Fn(&str) -> String,
+    ) -> Result<Vec<Change>, Failure> {
         let data = &self.config.data_directory;
-        let path = data.join("postgresql.auto.conf");
-        let copied = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failure::file(&path, &error)),
-        };
-        // Not the copied text itself: a `primary_conninfo` in it may hold somebody's password.
-        let kept = standby::without_ours(&copied);
-        let passfile = secret::passfile(&self.state, migration.as_str());
-        let want = format!("{kept}{}", standby::settings(migration, &reach(upstream), &passfile));
+        let (path, before) = self.auto_conf()?;
+        let settings = standby::settings(migration, &reach(upstream), &self.passfile(migration));
+        let want = format!("{}{settings}", standby::without_ours(&before));
         Ok(vec![
-            Change::File(File { path, want: Some(want), had: Some(kept), mode: 0o600 }),
+            Change::File(File { path, want: Some(want), had: Some(had(&before)), mode: 0o600 }),
             Change::File(File { path: data.join("standby.signal"), want: Some(String::new()), had: None, mode: 0o600 }),
         ])
     }
 
     async fn gate(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
         let mut changes = self.admission(migration, None).await?;
-        // Dead while the gate stands before it; the moment the gate goes it lets the proof through the routers in.
         let hba = self.files().await?.hba;
+        let is_armed = std::fs::read_to_string(&hba).is_ok_and(|text| text.contains(&names::block(migration, "back")));
+        if is_armed && !migration.is_back() {
+            changes.push(Change::Server(Verb::KeepLog));
+        }
+        // Dead while the gate stands before it; the moment the gate goes it lets the proof through the routers in.
         changes.push(present(hba, names::block(migration, "entrance"), rules::entrance(migration, &self.config.database)));
         changes.push(self.shut(migration, "gate").await?);
         changes.push(Change::Server(Verb::EndSessions { drain_ms: 0 }));
@@ -205,42 +235,106 @@ impl Postgres {
     /// Blocks first: without the map the agent is its configured role again, and can drop the one it was.
     async fn finish(&self, migration: &Migration, role: v1::Role) -> Result<Vec<Change>, Failure> {
         let files = self.files().await?;
-        let writable = self.now_serving().await? == Serving::Writable;
-        let (agent, replication) = (names::agent_role(migration), names::replication_role(migration));
+        let serving = self.now_serving().await?;
+        let writable = serving == Serving::Writable;
         let mut changes = Vec::new();
         let statement = |about: String, run: Vec<String>| Change::Statement(Statement { about, run, undo: Vec::new() });
         if writable {
-            let slot = names::slot(migration);
-            changes.push(statement(format!("drop replication slot {slot}"), drop_slot(&slot)));
+            for slot in [names::slot(migration), names::slot(&migration.back())] {
+                changes.push(statement(format!("drop replication slot {slot}"), drop_slot(&slot)));
+            }
             if role == v1::Role::Target {
                 changes.push(statement("reset the standby's settings".into(), standby::reset()));
             }
+        } else {
+            if serving == Serving::Standby {
+                changes.push(Change::Server(Verb::Stop { was_running: false }));
+            }
+            let (path, text) = self.auto_conf()?;
+            if standby::is_ours(&text) {
+                let kept = standby::without_ours(&text);
+                changes.push(Change::File(File { path, want: Some(kept.clone()), had: Some(kept), mode: 0o600 }));
+            }
         }
-        for purpose in ["gate", "fence", "entrance", "admit"] {
+        for purpose in ["gate", "fence", "entrance", "admit", "back"] {
             // A surrendered source stays fenced: it holds data that is no longer the truth.
-            if role == v1::Role::Source && !writable && purpose == "fence" {
+            if !writable && purpose == "fence" {
                 continue;
             }
             changes.push(absent(files.hba.clone(), names::block(migration, purpose)));
         }
         changes.push(absent(files.ident, names::block(migration, "admit")));
         if writable {
-            for role in [&agent, &replication] {
-                changes.push(statement(format!("drop role {role}"), vec![format!("drop role if exists {role}")]));
+            let (agent, target) = (names::agent_role(migration), names::replication_role(migration));
+            for role in [agent, target, names::replication_role(&migration.back())] {
+                changes.push(statement(format!("drop role {role}"), vec![drop_role(&role)]));
             }
         }
-        changes.extend(self.kept(migration));
+        // What we keep of the move in our own state directory.
+        let back = migration.back();
+        let kept = [self.passfile(migration), self.passfile(&back), self.seed_mark(migration), self.rewinding(migration)];
+        changes.extend(kept.map(gone));
         Ok(changes)
     }
 
-    /// What we keep of the move in our own state directory goes.
-    fn kept(&self, migration: &Migration) -> Vec<Change> {
-        let gone = |path| Change::File(File { path, want: None, had: None, mode: 0o600 });
-        vec![
-            gone(secret::passfile(&self.state, migration.as_str())),
-            gone(directory::Mark::of(&self.state, &names::slot(migration)).path().to_owned()),
-        ]
+    pub(super) fn passfile(&self, migration: &Migration) -> std::path::PathBuf {
+        secret::passfile(&self.state, migration.as_str())
     }
+
+    fn seed_mark(&self, migration: &Migration) -> std::path::PathBuf {
+        directory::Mark::of(&self.state, &names::slot(migration)).path().to_owned()
+    }
+}
+
+fn gone(path: std::path::PathBuf) -> Change {
+    Change::File(File { path, want: None, had: None, mode: 0o600 })
+}
+
+/// `attributes` of a role that is made where it is missing.
+fn role(role: &str, attributes: &str) -> Change {
+    Change::Statement(Statement {
+        about: format!("create role {role}"),
+        run: vec![
+            format!(
+                "do $$ begin if not exists (select from pg_roles where rolname = '{role}') then create role {role}; \
+                 end if; end $$"
+            ),
+            format!("alter role {role} {attributes}"),
+        ],
+        undo: vec![format!("drop role if exists {role}")],
+    })
+}
+
+/// A role that may read the server's files, too, as `pg_rewind` does (its manual, "Notes"): no more than a base backup gives it.
+fn follower(name: &str, attributes: &str) -> Change {
+    const FILES: &str = "pg_ls_dir(text, boolean, boolean), pg_catalog.pg_stat_file(text, boolean), \
+        pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
+    let mut change = role(name, attributes);
+    if let Change::Statement(statement) = &mut change {
+        statement.run.push(format!("grant execute on function pg_catalog.{FILES} to {name}"));
+        statement.undo = vec![drop_role(name)];
+    }
+    change
+}
+
+/// With what it was granted.
+fn drop_role(role: &str) -> String {
+    format!(
+        "do $$ begin if exists (select from pg_roles where rolname = '{role}') then drop owned by {role}; drop role {role}; \
+         end if; end $$"
+    )
+}
+
+fn bad_verifier() -> Failure {
+    Failure::refused("BAD_VERIFIER", "the verifier is not SCRAM-SHA-256", "make the credential again")
+}
+
+/// It keeps the log from now on, and not only once somebody has connected.
+pub(super) fn make_slot(slot: &str) -> String {
+    format!(
+        "select pg_create_physical_replication_slot('{slot}', true) \
+         where not exists (select from pg_replication_slots where slot_name = '{slot}')"
+    )
 }
 
 /// Host (or socket directory), port, TLS.
@@ -252,7 +346,7 @@ fn reach(upstream: &Upstream) -> (String, u16, bool) {
 }
 
 /// A slot in use cannot be dropped: its walsender is ended first, and waited for.
-fn drop_slot(slot: &str) -> Vec<String> {
+pub(super) fn drop_slot(slot: &str) -> Vec<String> {
     vec![
         format!("select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '{slot}' and active"),
         format!("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{slot}'"),

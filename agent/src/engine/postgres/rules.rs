@@ -26,6 +26,12 @@ pub(super) fn admission(migration: &Migration, peer: Option<IpAddr>) -> String {
     text
 }
 
+/// The old source's ways in, once this server is the primary: replication, and one database for what `pg_rewind` reads.
+pub(super) fn way_back(migration: &Migration, database: &str) -> String {
+    let (back, database) = (migration.back(), database.replace('"', "\"\""));
+    format!("{}local \"{database}\" {} scram-sha-256\n", admission(&back, None), names::replication_role(&back))
+}
+
 /// Ourselves, this move's replication as `hba` admits it already, and nobody else.
 pub(super) fn closed(migration: &Migration, hba: &str) -> String {
     let replication = names::replication_role(migration);
@@ -68,6 +74,16 @@ mod tests {
              local all all reject\nlocal replication all reject\nhost all all all reject\nhost replication all all reject\n"
         );
         assert_eq!(closed(&shop, &format!("{closed_once}{hba}")), closed_once, "the same when it stands already");
+    }
+
+    #[test]
+    fn the_old_source_comes_in_by_its_own_role_alone() {
+        let shop: Migration = "shop".parse().unwrap();
+        assert_eq!(
+            way_back(&shop, "postgres"),
+            "local all flytt_shop_agent peer map=flytt_shop\nlocal replication flytt_shop_back scram-sha-256\n\
+             local \"postgres\" flytt_shop_back scram-sha-256\n"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Postgres, cluster};
+use super::{Postgres, cluster, names, recipe};
 use crate::{change::Verb, command::Command};
 
 const START_LIMIT: Duration = Duration::from_secs(300);
@@ -22,11 +22,20 @@ impl Postgres {
     pub(super) async fn obey(&self, migration: &Migration, verb: &Verb) -> Result<(), Failure> {
         match verb {
             Verb::Start => self.start().await,
-            Verb::Stop { .. } => self.signal_and_wait(Signal::SIGINT, STOP_LIMIT).await,
+            Verb::Stop { .. } => self.stop().await,
             Verb::Kill => self.signal_and_wait(Signal::SIGQUIT, STOP_LIMIT).await,
             Verb::Checkpoint => self.checkpoint().await,
             Verb::EndSessions { drain_ms } => self.end_sessions(migration, Duration::from_millis(*drain_ms)).await,
             Verb::Promote => self.promote().await,
+            Verb::KeepLog => self.session().await?.run(&recipe::make_slot(&names::slot(&migration.back()))).await,
+            Verb::Rejoin { host, port } => self.start_as_follower(migration, host, *port).await,
+            Verb::ReleaseLog => {
+                let session = self.session().await?;
+                for statement in recipe::drop_slot(&names::slot(&migration.back())) {
+                    session.run(&statement).await?;
+                }
+                Ok(())
+            }
             Verb::OwnAccounts
             | Verb::DropAccounts
             | Verb::Close { .. }
@@ -59,7 +68,7 @@ impl Postgres {
         cluster::postmaster(&self.config.data_directory)
     }
 
-    async fn start(&self) -> Result<(), Failure> {
+    pub(super) async fn start(&self) -> Result<(), Failure> {
         self.forget_files().await;
         if self.postmaster().is_none() {
             // The server outlives us: `pg_ctl` gives it a session of its own, and a log that is not our pipe.
@@ -89,6 +98,10 @@ impl Postgres {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    pub(super) async fn stop(&self) -> Result<(), Failure> {
+        self.signal_and_wait(Signal::SIGINT, STOP_LIMIT).await
     }
 
     async fn signal_and_wait(&self, signal: Signal, limit: Duration) -> Result<(), Failure> {

@@ -1,0 +1,52 @@
+//! Source, retired: the server that was ended is started again, as a follower of the target. Nothing waits for it: the move is complete,
+//! and what fails here is said, and may be tried again.
+
+use std::time::{Duration, Instant};
+
+use flytt_proto::name::step::RETIRE;
+
+use super::*;
+use crate::{baton::Phase, engine::Upstream, ledger::State};
+
+/// From its start until the log arrives.
+const STREAM_LIMIT: Duration = Duration::from_secs(60);
+
+#[tonic::async_trait]
+impl Intent for v1::Rejoin {
+    fn role(&self) -> v1::Role {
+        v1::Role::Source
+    }
+
+    async fn survey(&self, at: &At) -> Result<Survey, Failure> {
+        // Its end is to be on record as done: what of it is done again would end the follower.
+        let retired = at.host.ledger.operation(&at.host.id(&at.migration, RETIRE));
+        let has_ended = retired.is_some_and(|operation| matches!(operation.state, State::Done(_)));
+        if at.host.phase(&at.migration) != Some(Phase::Retired) || !has_ended {
+            let sentence = "the source is not retired: it follows the target only once that is open";
+            return Err(Failure::refused("NOT_RETIRED", sentence, "run `flytt status`"));
+        }
+        let upstream = Upstream::Tunnel { directory: at.host.tunnel_directory(&at.migration), port: crate::link::PORT };
+        recipe(at, engine::Intent::Rejoin(upstream)).await
+    }
+
+    async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        let (engine, begun) = (at.host.engine()?, Instant::now());
+        loop {
+            let now = engine.replication(&at.migration.back()).await?;
+            if now.streaming {
+                return Ok(plain("the old source follows the target, fenced for good"));
+            }
+            if begun.elapsed() > STREAM_LIMIT {
+                let sentence = format!("the old source is up and does not follow the target: {}", now.trouble);
+                return Err(Failure::refused("WAY_BACK_DOWN", sentence, REMEDY));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn before_undo(&self, _at: &At) -> Result<(), Failure> {
+        Err(past_the_point())
+    }
+}
+
+const REMEDY: &str = "see to its tunnel and to the target's agent, and run `flytt resume`; its log says what it waits for";
