@@ -527,7 +527,9 @@ mod tests {
         let (before, after) = (["back-credential", "back-admit", "back-arm"], ["back-rejoin", "rejoin-mark", "rejoin-arrive"]);
         assert_eq!(postgres[at("follow") + 1..at("ready-source")], before);
         assert_eq!(postgres[at("cut-retire") + 1..at("finish-router-1")], after);
-        let is_of_it = |step: &&String| before.contains(&step.as_str()) || after.contains(&step.as_str());
-        assert_eq!(postgres.iter().filter(|step| !is_of_it(step)).cloned().collect::<Vec<_>>(), mysql);
+        let rest = |all: Vec<String>| -> Vec<String> {
+            all.into_iter().filter(|step| !step.starts_with("back-") && !step.starts_with("rejoin-")).collect()
+        };
+        assert_eq!(rest(postgres), rest(mysql));
     }
 }
