@@ -1,4 +1,4 @@
-//! An import that goes silent, fails, is taken back or whose agent ends in order: what was set for it is set back; and no cutover
+//! An import whose agent is killed, or that goes silent, fails, is taken back or whose agent ends in order: what was set for it is set back; and no cutover
 //! begins while anything of it stands.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use crate::{
     agent::{Agent, Load},
     import::REDO_SIZE,
-    killed::{Scene, by, load, reaches},
+    killed::{Process, Scene, by, load, reaches},
     server::value,
     user::as_server_user,
 };
@@ -105,5 +105,22 @@ fn no_cutover_while_anything_of_an_import_stands() {
             assert!(!said.clone().is_err_and(|said| said.contains("IMPORT_SETTING")), "{step}: {said:?}");
         }
         agent.end().await;
+    });
+}
+
+#[test]
+fn an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves() {
+    as_server_user("ended::an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves", |base| async move {
+        let scene = Scene::new(base).await;
+        for n in 0..10 {
+            let (mut agent, state) = scene.up_to(n).await;
+            agent.kill();
+            scene.is_under_way(n).await;
+            let next = Process::start(&scene.base, &state, false);
+            next.hears("up");
+            scene.is_as_it_was(&format!("point {n}")).await;
+            let trial = "select count(*) from information_schema.SCHEMATA where SCHEMA_NAME like 'flytt%'";
+            assert_eq!(value(&mut scene.server.root_session().await, trial).await, "0", "point {n}");
+        }
     });
 }

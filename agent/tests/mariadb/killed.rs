@@ -73,13 +73,13 @@ fn the_agent_of_another_test() {
 }
 
 /// The agent's process; it ends with its value.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Process {
-    fn start(base: &Path, state: &Path, loads: bool) -> Self {
+    pub(crate) fn start(base: &Path, state: &Path, loads: bool) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "killed::the_agent_of_another_test", "--nocapture", "--test-threads=1"]);
         command.env(STATE, state).env(BASE, base).current_dir("/").stdout(Stdio::piped()).stderr(Stdio::null());
@@ -94,7 +94,7 @@ impl Process {
     }
 
     /// The first line that begins so.
-    fn hears(&self, begin: &str) -> String {
+    pub(crate) fn hears(&self, begin: &str) -> String {
         let until = Instant::now() + LONG;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -115,7 +115,7 @@ impl Process {
         }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -170,7 +170,7 @@ impl Scene {
     }
 
     /// An import up to the `n`th point, in a ledger of its own; the tenth is its end.
-    async fn up_to(&self, n: usize) -> (Process, PathBuf) {
+    pub(crate) async fn up_to(&self, n: usize) -> (Process, PathBuf) {
         let mut root = self.server.root_session().await;
         root.query_drop("truncate table app.load").await.unwrap();
         let state = self.base.join(format!("agent-{n}"));
@@ -192,30 +192,13 @@ impl Scene {
     }
 
     /// Of the first eight points it is certain that they are in the middle.
-    async fn is_under_way(&self, n: usize) {
+    pub(crate) async fn is_under_way(&self, n: usize) {
         if n < 8 {
             let mut root = self.server.root_session().await;
             let flush = value(&mut root, "select @@global.innodb_flush_log_at_trx_commit").await;
             assert_eq!(flush, "2", "point {n}: there is nothing to set back");
         }
     }
-}
-
-#[test]
-fn an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves() {
-    as_server_user("killed::an_agent_that_is_killed_is_followed_by_one_that_sets_back_before_it_serves", |base| async move {
-        let scene = Scene::new(base).await;
-        for n in 0..10 {
-            let (mut agent, state) = scene.up_to(n).await;
-            agent.kill();
-            scene.is_under_way(n).await;
-            let next = Process::start(&scene.base, &state, false);
-            next.hears("up");
-            scene.is_as_it_was(&format!("point {n}")).await;
-            let trial = "select count(*) from information_schema.SCHEMATA where SCHEMA_NAME like 'flytt%'";
-            assert_eq!(value(&mut scene.server.root_session().await, trial).await, "0", "point {n}");
-        }
-    });
 }
 
 #[test]
