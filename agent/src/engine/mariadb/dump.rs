@@ -31,8 +31,6 @@ use crate::{
 const LOCK_WAIT: &str = "set session lock_wait_timeout = 2, wait_timeout = 3, interactive_timeout = 3";
 /// For all of it, from the last lock on; the locks go when it is over, however it ends.
 const HOLD_LIMIT: Duration = Duration::from_secs(2);
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(500);
 /// A reader rests between two pieces, and is not to be ended for that.
 const READER: &str = "set session max_statement_time = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0";
 
@@ -64,15 +62,7 @@ impl Server for Mariadb {
         if let Some(at) = same(begin(sessions).await?) {
             return gtid(&sessions[0], &at).await;
         }
-        let mut last = None;
-        for _ in 0..TRIES {
-            match self.locked(sessions).await {
-                Ok(at) => return gtid(&sessions[0], &at).await,
-                Err(failure) => last = Some(failure),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Err(last.unwrap_or_else(busy))
+        gtid(&sessions[0], &self.locked(sessions).await?).await
     }
 
     async fn begin_after(&self, session: &Session, position: &str) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ const TIMES: &str = "set global slave_net_timeout = 10";
 const SILENCE: Duration = Duration::from_millis(3500);
 /// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
 const APPLIERS: &[Wish] =
-    &[Wish::OneOf("slave_parallel_mode", &["optimistic", "aggressive"]), Wish::Many("slave_parallel_threads")];
+    &[Wish::OneOf("slave_parallel_mode", &["optimistic", "aggressive"]), Wish::Many("slave_parallel_threads", 4)];
 
 impl Mariadb {
     /// `None` where the server replicates from nobody.

@@ -31,7 +31,6 @@ use crate::{
 const LOCK_WAIT: &str = "set session lock_wait_timeout = 2, wait_timeout = 3, interactive_timeout = 3";
 /// For all of it, from the lock on; it goes when that is over, however it ends.
 const HOLD_LIMIT: Duration = Duration::from_secs(2);
-const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 /// A statement that has run for so long is likely to go on for longer than the lock waits. Seconds.
 const LONG: u32 = 1;
@@ -71,17 +70,9 @@ impl Server for Mysql {
     /// Always under a lock: a transaction shows to a snapshot a little before it shows in `gtid_executed`, so that two looks at that
     /// which are equal prove nothing.
     async fn freeze(&self, sessions: &[Session]) -> Result<String, Failure> {
-        let mut last = None;
-        for _ in 0..TRIES {
-            self.quiet(&sessions[0]).await?;
-            match self.locked(sessions).await {
-                Ok(at) if at.is_empty() => return Err(no_position()),
-                Ok(at) => return Ok(at.to_string()),
-                Err(failure) => last = Some(failure),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Err(last.unwrap_or_else(busy))
+        self.quiet(&sessions[0]).await?;
+        let at = self.locked(sessions).await?;
+        if at.is_empty() { Err(no_position()) } else { Ok(at.to_string()) }
     }
 
     /// A server that holds nothing but the copy has no history of its own either: its binary log begins here.

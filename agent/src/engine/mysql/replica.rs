@@ -42,7 +42,7 @@ const TIMES: &str = "set global replica_net_timeout = 10";
 /// Three heartbeats missed, and a little: the threads still say that they run.
 const SILENCE: Duration = Duration::from_millis(3500);
 /// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
-const APPLIERS: &[Wish] = &[Wish::OneOf("replica_preserve_commit_order", &["ON"]), Wish::Many("replica_parallel_workers")];
+const APPLIERS: &[Wish] = &[Wish::OneOf("replica_preserve_commit_order", &["ON"]), Wish::Many("replica_parallel_workers", 8)];
 
 impl Mysql {
     /// Of the move; `None` where the server replicates from nobody. The channel of the way back is another one.

@@ -9,28 +9,26 @@ use crate::change::Raised;
 /// One setting, and what will do for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wish {
-    /// As many as there are processors, within reason.
-    Many(&'static str),
+    /// As many as there are processors, within reason, and at least so many: an applier waits for the disk most of the time.
+    Many(&'static str, usize),
     /// One of these; the first is what is set otherwise.
     OneOf(&'static str, &'static [&'static str]),
 }
 
-/// At least so many also on one processor: an applier waits for the disk most of the time.
-const FEWEST: usize = 4;
 const MOST: usize = 16;
 
 impl Wish {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Many(name) | Self::OneOf(name, _) => name,
+            Self::Many(name, _) | Self::OneOf(name, _) => name,
         }
     }
 
     /// `None`: what there is will do.
     fn over(self, had: &str) -> Option<Raised> {
         let want = match self {
-            Self::Many(_) => {
-                let many = std::thread::available_parallelism().map_or(FEWEST, |count| count.get().clamp(FEWEST, MOST));
+            Self::Many(_, fewest) => {
+                let many = std::thread::available_parallelism().map_or(fewest, |count| count.get().clamp(fewest, MOST));
                 (had.parse::<usize>().is_ok_and(|had| had < many)).then(|| many.to_string())
             }
             Self::OneOf(_, good) => (!good.iter().any(|good| good.eq_ignore_ascii_case(had))).then(|| good[0].to_owned()),
@@ -96,7 +94,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lowered_and_what_will_do_stays() {
-        const WISHES: &[Wish] = &[Wish::Many("threads"), Wish::OneOf("mode", &["optimistic", "aggressive"])];
+        const WISHES: &[Wish] = &[Wish::Many("threads", 4), Wish::OneOf("mode", &["optimistic", "aggressive"])];
         let raised = |threads: &'static str, mode: &'static str| {
             let all = missing(WISHES, |name| if name == "threads" { threads.to_owned() } else { mode.to_owned() });
             all.into_iter()

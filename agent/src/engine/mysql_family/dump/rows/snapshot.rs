@@ -35,6 +35,10 @@ const SESSIONS: (usize, usize) = (2, 4);
 /// Of a session that reads rows: bytes come as the server keeps them, times in one zone, and a target that is slow is waited for.
 const SETUP: &str = "set session sql_mode = '', time_zone = '+00:00', character_set_results = null, net_write_timeout = 1200";
 
+/// A source that is too busy for one moment is tried again.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// For a server to take a word of ours; one that does not is left to notice that nobody is there.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -70,15 +74,7 @@ impl Snapshot {
             return Err(Failure::refused("NOT_TRANSACTIONAL", sentence, remedy));
         }
         let wide = std::thread::available_parallelism().map_or(SESSIONS.0, usize::from).clamp(SESSIONS.0, SESSIONS.1);
-        let mut sessions = Vec::new();
-        for _ in 0..wide {
-            let session = server.open().await?;
-            for setting in [SETUP, "set session transaction isolation level repeatable read"] {
-                session.run(setting).await?;
-            }
-            sessions.push(session);
-        }
-        let position = server.freeze(&sessions).await?;
+        let (sessions, position) = at_one_position(&*server, wide).await?;
         let pieces = cut(&control, &schema, lending.piece).await?;
         let readers: Vec<Conn> = sessions.into_iter().map(Session::into_conn).collect::<Result<_, _>>()?;
         let lease_ms = lending.lease.as_millis().try_into().unwrap_or(u64::MAX);
@@ -176,6 +172,27 @@ impl Snapshot {
         let readers: Vec<Conn> = self.readers.lock().await.drain(..).collect();
         // Whatever comes of the word, the driver then closes the socket.
         join_all(readers.into_iter().map(|reader| timeout(SHORT, reader.disconnect()))).await;
+    }
+}
+
+async fn at_one_position(server: &dyn Server, wide: usize) -> Result<(Vec<Session>, String), Failure> {
+    let mut tries = 1;
+    loop {
+        // New ones for each try: one that was interrupted in the middle of an answer takes no statement any more.
+        let mut sessions = Vec::new();
+        for _ in 0..wide {
+            let session = server.open().await?;
+            for setting in [SETUP, "set session transaction isolation level repeatable read"] {
+                session.run(setting).await?;
+            }
+            sessions.push(session);
+        }
+        match server.freeze(&sessions).await {
+            Ok(position) => return Ok((sessions, position)),
+            Err(failure) if tries < TRIES && ["SNAPSHOT_BUSY", "IN_USE"].contains(&failure.code.as_str()) => tries += 1,
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
