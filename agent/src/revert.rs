@@ -15,8 +15,8 @@ use crate::{
     apply::{self, Feed},
     baton::Phase,
     host::Host,
-    ledger::{Book, Operation, State, no_part},
     lease,
+    ledger::{Book, Operation, State, no_part},
 };
 
 /// What stands here of each move.

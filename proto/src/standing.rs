@@ -40,11 +40,9 @@ impl Display for Move {
         }
         match self.kept.clone().map(Failure::from) {
             Some(kept) => writeln!(f, "  stays as it is: {}; {}", kept.sentence, kept.remedy),
-            None => writeln!(
-                f,
-                "  without a controller: stop the agent, then, as its user, flytt-agent revert {}",
-                self.migration
-            ),
+            None => {
+                writeln!(f, "  without a controller: stop the agent, then, as its user, flytt-agent revert {}", self.migration)
+            }
         }
     }
 }

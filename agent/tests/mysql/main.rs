@@ -34,6 +34,9 @@ mod agent;
 #[path = "../mariadb/dump.rs"]
 mod dump;
 #[cfg(not(without_mysql))]
+#[path = "../mariadb/ended.rs"]
+mod ended;
+#[cfg(not(without_mysql))]
 #[path = "../mariadb/full.rs"]
 mod full;
 #[cfg(not(without_mysql))]

@@ -141,6 +141,17 @@ impl std::fmt::Display for Span {
     }
 }
 
+pub(super) fn describe(sample: &v1::ReplicationSample) -> String {
+    if !sample.streaming {
+        return format!("not streaming {}", sample.trouble);
+    }
+    let eta = match sample.eta_seconds {
+        eta if eta < 0.0 => "never at this rate".to_owned(),
+        eta => format!("caught up in {eta:.0} s"),
+    };
+    format!("streaming, {} bytes and {:.1} s behind, {eta}", sample.lag_bytes, sample.lag_seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,15 +171,4 @@ mod tests {
         assert_eq!(words(864_000, 1.0), Some("10 days".to_owned()));
         assert_eq!((words(1 << 30, 0.0), words(1 << 30, -1.0)), (None, None), "nothing is written, or it is not known");
     }
-}
-
-pub(super) fn describe(sample: &v1::ReplicationSample) -> String {
-    if !sample.streaming {
-        return format!("not streaming {}", sample.trouble);
-    }
-    let eta = match sample.eta_seconds {
-        eta if eta < 0.0 => "never at this rate".to_owned(),
-        eta => format!("caught up in {eta:.0} s"),
-    };
-    format!("streaming, {} bytes and {:.1} s behind, {eta}", sample.lag_bytes, sample.lag_seconds)
 }

@@ -48,7 +48,11 @@ async fn what_flytt_has_on_a_host_is_told_and_taken_back_without_a_controller() 
             assert!(!other.status.success() && said(&other).contains("OTHER_USER"), "{}", said(&other));
         }
         let stands = revert(&scene, agent, true, None);
-        assert!(stands.status.success() && said(&stands).contains(&format!("flytt-agent revert {MIGRATION}")), "{}", said(&stands));
+        assert!(
+            stands.status.success() && said(&stands).contains(&format!("flytt-agent revert {MIGRATION}")),
+            "{}",
+            said(&stands)
+        );
         for _ in 0..2 {
             let reverted = revert(&scene, agent, true, Some(MIGRATION));
             let last = format!("nothing of {MIGRATION} is left on {}\n", agent.name);
