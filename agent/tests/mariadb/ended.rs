@@ -1,7 +1,5 @@
-//! An import whose agent is killed, or that goes silent, fails, is taken back or whose agent ends in order: what was set for it is set back; and no cutover
-//! begins while anything of it stands.
-
-use std::time::Duration;
+//! An import whose agent is killed, that fails, is taken back or whose agent ends in order: what was set for it is set back; and no
+//! cutover begins while anything of it stands.
 
 use flytt_proto::v1::action::Kind;
 use mysql_async::prelude::Queryable as _;
@@ -13,31 +11,6 @@ use crate::{
     server::value,
     user::as_server_user,
 };
-
-#[test]
-fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
-    as_server_user("ended::a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on", |base| async move {
-        let scene = Scene::new(base).await;
-        let mut root = scene.server.root_session().await;
-        let flush = "select @@global.innodb_flush_log_at_trx_commit";
-        let mut import = scene.import.clone();
-        import.lease_ms = 6_000;
-        // Fifteen seconds with signs of life, then fifteen without.
-        let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
-        let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load).await;
-        let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
-            reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
-            let during = value(&mut root, flush).await;
-            reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
-            (during, value(&mut root, "select count(*) < 6000 from app.load").await)
-        });
-        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was");
-        at_work.unwrap();
-        assert_eq!(value(&mut root, "select count(*) from app.load").await, "6000");
-        scene.is_as_it_was("after the load").await;
-        agent.end().await;
-    });
-}
 
 #[test]
 fn a_load_that_fails_is_taken_back_or_whose_agent_ends_in_order_sets_back_at_once() {

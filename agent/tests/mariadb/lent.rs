@@ -94,10 +94,20 @@ fn a_session_that_the_server_ends_costs_a_piece_and_the_last_one_the_snapshot() 
 
         let work = in_the_middle(&target).await;
         let first = snapshot(&target);
-        for thread in threads(&source).await {
-            root.query_drop(format!("kill {thread}")).await.unwrap();
-        }
-        let failure = tokio::time::timeout(LONG, work).await.unwrap().unwrap().unwrap_err();
+        // One that is between two pieces may not be in the list yet.
+        let all_end = async {
+            loop {
+                for thread in threads(&source).await {
+                    // It may have gone in between.
+                    let _ = root.query_drop(format!("kill {thread}")).await;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let failure = tokio::select! {
+            done = tokio::time::timeout(LONG, work) => done.unwrap().unwrap().unwrap_err(),
+            () = all_end => unreachable!("it has no end"),
+        };
         assert_eq!(failure.code, "SNAPSHOT_GONE");
         one(&target, &Change::Load(load(0))).await.unwrap();
         assert_ne!(first, snapshot(&target));

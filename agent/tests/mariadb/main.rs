@@ -8,6 +8,7 @@ mod apply;
 mod everything;
 mod peculiar;
 mod server;
+mod silent;
 mod tunnel;
 mod user;
 mod writers;

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// Nothing here takes longer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// A moment of a step, as the command itself tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -135,9 +135,10 @@ impl Scene {
         self.stage.agents.as_ref().unwrap()
     }
 
-    /// The application: it writes from now on.
+    /// The application: it writes from now on, and no faster than a replica on the same two processors can follow.
     pub(crate) async fn canary(&self) -> Canary {
-        Canary::start(self.stage.connection().unwrap(), canary::Options::default()).await.expect("a canary")
+        let options = canary::Options { clients: 4, pace: Duration::from_millis(10), ..canary::Options::default() };
+        Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary")
     }
 
     pub(crate) fn flytt(&self, arguments: &[&str]) -> Flytt {

@@ -117,8 +117,11 @@ impl Mariadb {
     pub(super) async fn detach(&self) -> Result<(), Failure> {
         let session = self.unlogged().await?;
         if self.slave_status(&session).await?.is_some() {
+            // It is the connection's: of the next one the server says `conservative`, whatever it was started with (tried).
+            let mode = session.value("select @@global.slave_parallel_mode").await?;
             session.run("stop slave").await?;
             session.run("reset slave all").await?;
+            session.run(&format!("set global slave_parallel_mode = {}", literal(&mode))).await?;
         }
         Ok(())
     }
