@@ -35,9 +35,9 @@ pub(super) type Status = BTreeMap<String, String>;
 const TIMES: &str = "set global slave_net_timeout = 10";
 /// Three heartbeats missed, and a little: the threads still say that they run.
 const SILENCE: Duration = Duration::from_millis(3500);
-/// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide.
-const APPLIERS: &[Wish] =
-    &[Wish::OneOf("slave_parallel_mode", &["optimistic", "aggressive"]), Wish::Many("slave_parallel_threads", 4)];
+/// Appliers that run ahead of each other and commit in order: a target that catches up is otherwise one thread wide. How they run
+/// is the server's: its own default does, and of a server that is down its program does not tell it truly.
+const APPLIERS: &[Wish] = &[Wish::Many("slave_parallel_threads", 4)];
 
 impl Mariadb {
     /// `None` where the server replicates from nobody.
@@ -117,11 +117,8 @@ impl Mariadb {
     pub(super) async fn detach(&self) -> Result<(), Failure> {
         let session = self.unlogged().await?;
         if self.slave_status(&session).await?.is_some() {
-            // It is the connection's: of the next one the server says `conservative`, whatever it was started with (tried).
-            let mode = session.value("select @@global.slave_parallel_mode").await?;
             session.run("stop slave").await?;
             session.run("reset slave all").await?;
-            session.run(&format!("set global slave_parallel_mode = {}", literal(&mode))).await?;
         }
         Ok(())
     }
