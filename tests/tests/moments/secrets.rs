@@ -226,7 +226,11 @@ async fn none_comes_out(engine: Engine, settings: &str) {
         texts.push(said(command[0], &scene.flytt(&command).end().await));
     }
     files(scene.stage.place.path(), &mut texts);
-    assert_eq!(leaks(&secrets, &texts), [""; 0], "before the end of the move");
+    // A server keeps what it connects with, and the old source of MariaDB follows the new one until `finish`.
+    let of_server =
+        |leak: &String| leak.starts_with("demo.back is in ") && leak.ends_with("db-old/data/master-flytt_demo_back.info");
+    let found: Vec<String> = leaks(&secrets, &texts).into_iter().filter(|leak| !of_server(leak)).collect();
+    assert_eq!(found, [""; 0], "before the end of the move");
     texts.clear();
 
     texts.push(said("finish", &scene.flytt(&["finish", MIGRATION]).end().await));
