@@ -135,9 +135,13 @@ impl Scene {
         self.stage.agents.as_ref().unwrap()
     }
 
-    /// The application: it writes from now on, and no faster than a replica on the same two processors can follow.
+    /// The application: it writes from now on. On MySQL no faster than a replica on the same two processors can follow.
     pub(crate) async fn canary(&self) -> Canary {
-        let options = canary::Options { clients: 4, pace: Duration::from_millis(10), ..canary::Options::default() };
+        let usual = canary::Options::default();
+        let options = match self.stage.engine {
+            Engine::Mysql => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
+            Engine::Postgres | Engine::Mariadb => usual,
+        };
         Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary")
     }
 
