@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 mod everything;
+mod orphans;
 mod peculiar;
 mod server;
 mod silent;

@@ -9,6 +9,7 @@ pub(super) mod facts;
 pub(super) mod failure;
 pub(super) mod findings;
 pub(super) mod import;
+pub(super) mod orphans;
 pub(super) mod place;
 pub(super) mod process;
 pub(super) mod program;

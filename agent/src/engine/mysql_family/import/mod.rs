@@ -7,7 +7,7 @@ use std::path::Path;
 use flytt_proto::{failure::Failure, v1};
 use nix::unistd::Pid;
 
-use super::{quote::identifier, session::Session};
+use super::session::Session;
 use crate::{
     change::{Import, Setting, When},
     engine::directory,
@@ -94,7 +94,7 @@ pub(crate) async fn set_back(session: &Session, vendor: Vendor, import: &Import)
             }
         }
     }
-    session.run(&format!("drop database if exists {}", identifier(&import.scratch))).await?;
+    session.drop_database(&import.scratch).await?;
     Ok(notes)
 }
 

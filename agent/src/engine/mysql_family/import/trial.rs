@@ -29,7 +29,7 @@ pub(super) async fn run(session: &Session, vendor: Vendor, scratch: &str, settin
     if settings.is_empty() {
         return Ok(notes);
     }
-    let bench = Bench { session, scratch: identifier(scratch), load: load(&identifier(scratch)) };
+    let bench = Bench { session, scratch, load: load(&identifier(scratch)) };
     let begun = Instant::now();
     let mut able = bench.round().await.map(drop);
     for setting in settings {
@@ -49,7 +49,7 @@ pub(super) async fn run(session: &Session, vendor: Vendor, scratch: &str, settin
             }
         }
     }
-    session.run(&format!("drop database if exists {}", bench.scratch)).await?;
+    session.drop_database(scratch).await?;
     Ok(notes)
 }
 
@@ -64,15 +64,15 @@ fn refused(able: &mut Result<(), Failure>) -> Result<Option<String>, Failure> {
 
 struct Bench<'a> {
     session: &'a Session,
-    scratch: String,
+    scratch: &'a str,
     load: Vec<String>,
 }
 
 impl Bench<'_> {
     /// A table like many: a key, an index in another order, and a text.
     async fn prepare(&self) -> Result<(), Failure> {
-        let scratch = &self.scratch;
-        self.session.run(&format!("drop database if exists {scratch}")).await?;
+        self.session.drop_database(self.scratch).await?;
+        let scratch = identifier(self.scratch);
         self.session.run(&format!("create database {scratch}")).await?;
         let columns = "id bigint not null auto_increment primary key, k bigint not null, t varchar(400) not null, key (k)";
         self.session.run(&format!("create table {scratch}.t ({columns}) engine = InnoDB default character set latin1")).await

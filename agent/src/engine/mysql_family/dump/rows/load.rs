@@ -23,7 +23,7 @@ use crate::engine::{
     Origin, Pipes, Progress,
     mysql_family::{
         dump::schema::{self, AccountName, Statement, Vendor, give},
-        quote::{self, identifier, literal},
+        quote::{self, literal},
     },
 };
 
@@ -96,8 +96,7 @@ impl Load {
             record.stage = Stage::Done;
             record.write(&self.record)?;
         }
-        let drop = format!("drop database if exists {}", identifier(&self.database));
-        self.server.open().await?.run(&drop).await
+        self.server.open().await?.drop_database(&self.database).await
     }
 
     /// Takes away all that it has written, and ends the source's snapshot if that can be reached.
@@ -234,7 +233,7 @@ impl Load {
         let databases =
             record.manifest.schema.databases.iter().map(|database| database.name.as_str()).chain([self.database.as_str()]);
         for database in databases {
-            session.run(&format!("drop database if exists {}", identifier(database))).await?;
+            session.drop_database(database).await?;
         }
         if record.stage > Stage::Rows {
             let ours = record.manifest.schema.accounts.iter().filter(|account| {
