@@ -233,17 +233,21 @@ impl Host {
 
     /// Source: whom we admitted. Target: whom we copy from.
     fn other_side(&self, migration: &Migration) -> Option<HostName> {
-        if let Some(peer) = self.ledger.book().grants.get(migration) {
+        if let Some(peer) = self.ledger.book().grants.get(&migration.there()) {
             return Some(peer.clone());
         }
         self.upstream_of(migration).map(|(name, _)| name)
     }
 
+    /// Whom this host follows on that leg: there, by its tunnel; back, by what was armed.
     pub(crate) fn upstream_of(&self, migration: &Migration) -> Option<(HostName, String)> {
-        self.ledger.book().operations.iter().find_map(|(id, operation)| match &operation.action.kind {
-            Some(v1::action::Kind::Tunnel(tunnel)) if id.migration == *migration => {
-                crate::action::peer(tunnel.source.as_ref()).ok()
-            }
+        let there = migration.there();
+        let book = self.ledger.book();
+        let mut kinds =
+            book.operations.iter().filter(|(id, _)| id.migration == there).filter_map(|(_, it)| it.action.kind.as_ref());
+        kinds.find_map(|kind| match kind {
+            v1::action::Kind::Tunnel(tunnel) if !migration.is_back() => crate::action::peer(tunnel.source.as_ref()).ok(),
+            v1::action::Kind::Arm(arm) if migration.is_back() => crate::action::peer(arm.target.as_ref()).ok(),
             _ => None,
         })
     }
@@ -367,7 +371,7 @@ impl Host {
     // --- links
 
     pub(crate) fn tunnel_directory(&self, migration: &Migration) -> PathBuf {
-        self.config.runtime.join(migration.as_str())
+        self.config.runtime.join(migration.name())
     }
 
     pub(crate) async fn open_tunnel(&self, migration: &Migration, peer: HostName, address: String) -> Result<(), Failure> {
@@ -398,7 +402,7 @@ impl Host {
 
     /// Who may open links for this move.
     pub(crate) fn granted(&self, migration: &Migration, peer: &HostName) -> Result<(), Failure> {
-        match self.ledger.book().grants.get(migration) {
+        match self.ledger.book().grants.get(&migration.there()) {
             Some(granted) if granted == peer => Ok(()),
             Some(_) | None => Err(Failure::refused(
                 "NOT_GRANTED",

@@ -105,7 +105,7 @@ pub(crate) fn rejoin(host: &Arc<Host>, migration: &Migration) {
     let id = host.id(migration, REJOIN);
     if host.ledger.operation(&id).is_none_or(|operation| operation.state == State::Began) {
         let epoch = host.ledger.command_epoch(migration).max(armed.epoch);
-        let action = v1::Action { kind: Some(v1::action::Kind::Rejoin(v1::Rejoin {})) };
+        let action = v1::Action { kind: Some(v1::action::Kind::Rejoin(v1::Rejoin::default())) };
         drop(apply::start(host, id, epoch, action));
     }
 }

@@ -72,6 +72,8 @@ pub enum Milestone {
     Following,
     /// The target is the primary.
     Moved,
+    /// And it has moved back: the source is the primary again, with all that was written on either side.
+    MovedBack,
     /// A cutover (or the whole move) was taken back.
     TakenBack,
     /// Nothing of the move is left but this journal; it ended as it began.

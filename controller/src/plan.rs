@@ -67,6 +67,11 @@ const MOVE: &[Row] = &[
     row("finish-target",  Finish,    Target,      NothingToUndo,   secs(600),   "remove what is left on the target",        finish),
 ];
 
+/// On the leg back the follower is there, or was promoted and given up in an earlier try.
+#[rustfmt::skip]
+const AGAIN: Row =
+    row("follow",         Replicate, Target,      NothingToUndo,   secs(3_600), "follow, rewound where it was given up",    again);
+
 /// A stretch of the plan. Commands drive stretches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -205,11 +210,25 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// The plan of this leg.
+pub fn of(spec: &Spec) -> Plan {
+    if spec.name.is_back() { fall_back(spec) } else { move_over(spec) }
+}
+
 /// Source to target.
 pub fn move_over(spec: &Spec) -> Plan {
-    let mut steps = Vec::new();
     let tunes = spec.tuning.kernel == Kernel::Auto;
-    for row in MOVE.iter().filter(|row| (row.phase != Tune || tunes) && is_of(spec.engine, row)) {
+    steps(spec, MOVE.iter().filter(|row| (row.phase != Tune || tunes) && is_of(spec.engine, row)))
+}
+
+/// The same cutover with the roles exchanged ([`Spec::turned`]), once the move is over and the old source follows.
+pub fn fall_back(spec: &Spec) -> Plan {
+    steps(spec, [&AGAIN].into_iter().chain(MOVE.iter().filter(|row| matches!(row.phase, Ready | Cutover))))
+}
+
+fn steps<'a>(spec: &Spec, rows: impl Iterator<Item = &'a Row>) -> Plan {
+    let mut steps = Vec::new();
+    for row in rows {
         let step = |on: &HostName, router: Option<usize>, role| Step {
             id: id(row.id, router),
             phase: row.phase,
@@ -414,7 +433,11 @@ fn arrive(_: &Spec, known: &Known, step: &Step) -> Option<Kind> {
 }
 
 fn rejoin(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
-    Some(Kind::Rejoin(v1::Rejoin {}))
+    Some(Kind::Rejoin(v1::Rejoin { again: false }))
+}
+
+fn again(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Rejoin(v1::Rejoin { again: true }))
 }
 
 fn ready_source(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {

@@ -53,7 +53,8 @@ impl Session {
     }
 
     pub fn directory(&self, migration: &Migration) -> PathBuf {
-        self.home.path().join("migrations").join(migration.as_str())
+        let there = self.home.path().join("migrations").join(migration.name());
+        if migration.is_back() { there.join("back") } else { there }
     }
 
     /// Asks every host of the plan what it is, all at once.
@@ -99,7 +100,7 @@ impl Session {
         let directory = self.existing(name)?;
         let journal = self.journal(&directory)?;
         let spec = self.recorded(name, &journal.status)?;
-        let plan = plan::move_over(&spec);
+        let plan = plan::of(&spec);
         // A host that is away now may not be needed; what needs it will say so.
         let mut known = Known { addresses: self.observer.addresses(), ..Known::default() };
         for host in plan.hosts() {
@@ -108,6 +109,18 @@ impl Session {
             }
         }
         Ok(self.hold(spec, known, journal))
+    }
+
+    /// The leg back of a move that is over, begun or not. Its journal is its own.
+    pub async fn turn(&self, there: &Spec) -> Result<Held, Failure> {
+        let name = there.name.back();
+        let mut journal = self.journal(&self.directory(&name))?;
+        if journal.status.migration.is_none() {
+            let (migration, text) = (name.clone(), there.text.clone());
+            journal.write(Event::Created { migration, spec: text, version: env!("CARGO_PKG_VERSION").into() }).await?;
+        }
+        drop(journal);
+        self.take(&name).await
     }
 
     /// Whether a migration of this name was begun and has not ended.
@@ -151,7 +164,8 @@ impl Session {
         if status.migration.is_none() {
             return Err(self.unknown(name));
         }
-        Spec::parse(Path::new("migration.toml"), &status.spec).map_err(|mistakes| {
+        let turned = |spec: Spec| if name.is_back() { spec.turned() } else { spec };
+        Spec::parse(Path::new("migration.toml"), &status.spec).map(turned).map_err(|mistakes| {
             Failure::refused(
                 "OLD_SPEC",
                 format!("the migration.toml that {name} was begun with does not read with this version: {mistakes}"),
@@ -170,7 +184,7 @@ impl Session {
         known.outcomes.clone_from(&journal.status.outcomes);
         known.accepted.clone_from(&journal.status.accepted);
         let operator = Operator { observer: self.observer.clone() };
-        Held { plan: plan::move_over(&spec), spec, known, journal, operator, stop: self.stop.clone() }
+        Held { plan: plan::of(&spec), spec, known, journal, operator, stop: self.stop.clone() }
     }
 }
 

@@ -151,6 +151,77 @@ async fn a_target_that_is_burned_before_the_permit_comes_gives_the_right_back() 
     lab.holds(Side::Source, "burned").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn there_and_back_nothing_is_lost_that_was_written_on_either_side() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    lab.holds(Side::Target, "moved").await;
+    let before = lab.world.lock().acknowledged.len();
+    while lab.world.lock().acknowledged.len() < before + 20 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    lab.rollback(&Fuse::default()).await.expect("it moves back");
+    lab.holds(Side::Source, "moved back").await;
+    let again = lab.rollback(&Fuse::default()).await.expect("it is back");
+    assert!(again.text.contains("already"), "{}", again.text);
+    lab.finish(&Fuse::default()).await.expect("it finishes");
+    lab.holds(Side::Source, "finished").await;
+    let world = lab.world.lock();
+    assert!(world.source.objects.is_empty(), "{:?}", world.source.objects);
+    let rules = std::fs::read_to_string(world.source.dir.join("hba")).expect("read");
+    assert_eq!(rules, "local all all trust\n");
+    assert!(!world.source.signal().exists() && world.target.signal().exists(), "who comes up as what");
+}
+
+/// Somebody dies on the way back; it ends on either side, whole.
+async fn story_back(who: &'static str, n: u32) {
+    let what = format!("{who} dies at {n} on the way back");
+    let lab = Lab::new(|name| if name == who { n } else { 0 }).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    let controller = Fuse::at(if who == "controller" { n } else { 0 });
+    let mut said = vec![format!("{:?}", lab.rollback(&controller).await)];
+    lab.somebody_serves(&what).await;
+    for _ in 0..6 {
+        let session = lab.session(Fuse::default());
+        let (_, there) = session.read(&lab.name).expect("it is there");
+        let back = session.read(&lab.name.back()).map(|(_, status)| status).unwrap_or_default();
+        let (side, other) = match (there.milestone, back.milestone) {
+            (Some(Milestone::MovedBack), _) => (Side::Source, Side::Target),
+            (Some(Milestone::Moved), Some(Milestone::TakenBack)) => (Side::Target, Side::Source),
+            // It died before anything had begun.
+            (Some(Milestone::Moved), None) if back.steps.is_empty() => (Side::Target, Side::Source),
+            _ => {
+                said.push(format!("{:?}", lab.resume(&Fuse::default()).await));
+                continue;
+            }
+        };
+        lab.holds(side, &what).await;
+        lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: finish: {halt}"));
+        lab.holds(side, &what).await;
+        assert!(lab.world.lock().db(other).signal().exists(), "{what}: whoever starts the other gets a second primary");
+        return;
+    }
+    panic!("{what}: comes to no end: {}\n{:?}", said.join("\n"), lab.world.lock());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_dies_on_the_way_back_it_ends_on_one_side_with_everything() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    let seen = |lab: &Lab| lab.fuses.iter().map(|(name, fuse)| (*name, fuse.seen().len() as u32)).collect::<Vec<_>>();
+    let (before, controller) = (seen(&lab), Fuse::at(0));
+    lab.rollback(&controller).await.expect("it moves back");
+    let mut cases: Vec<(&'static str, u32)> = (1..=controller.seen().len() as u32).map(|n| ("controller", n)).collect();
+    for ((who, there), (_, back)) in before.into_iter().zip(seen(&lab)) {
+        assert!(back > there + 5, "{who} passes {there} points there and {back} in all");
+        cases.extend((there + 1..=back).map(|n| (who, n)));
+    }
+    all(cases, 8, |(who, n)| story_back(who, n)).await;
+}
+
 /// How a story goes on after somebody died.
 #[derive(Clone, Copy, Debug)]
 enum Then {

@@ -2,6 +2,23 @@
 
 use super::*;
 
+/// Files that say how a server starts and follows, on a source that is the primary again: as they were before it was surrendered
+/// and before it followed. The engine has taken back what stands in its own settings.
+fn back_home(role: v1::Role, at: &At) -> Vec<Change> {
+    if role != v1::Role::Source || at.host.phase(&at.migration.back()) != Some(crate::baton::Phase::Open) {
+        return Vec::new();
+    }
+    let of = |kind: &v1::action::Kind| matches!(kind, v1::action::Kind::Surrender(_) | v1::action::Kind::Rejoin(_));
+    let files = at.host.changes_of(&at.migration, of).into_iter().filter_map(|change| match change {
+        // A signal is the server's own to remove, and it did when it was promoted.
+        Change::File(file) if file.had.is_some() => Some(Change::File(crate::change::File { want: file.had.clone(), ..file })),
+        _ => None,
+    });
+    let mut files: Vec<Change> = files.collect();
+    files.dedup();
+    files
+}
+
 #[tonic::async_trait]
 impl Intent for v1::Finish {
     fn role(&self) -> v1::Role {
@@ -19,6 +36,7 @@ impl Intent for v1::Finish {
                 at.host.engine()?.recipe(&at.migration, &engine::Intent::Finish { role }).await?
             }
         };
+        changes.extend(back_home(self.role(), at));
         changes.extend(at.host.trash(&at.migration).map(|path| Change::Discard { path }));
         Ok(changes.into())
     }

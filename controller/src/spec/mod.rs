@@ -230,6 +230,19 @@ impl Spec {
         }
     }
 
+    /// The leg back: the roles exchanged, at both servers and in every router.
+    #[must_use]
+    pub fn turned(&self) -> Self {
+        let turn = |router: &Router| Router { source: router.target.clone(), target: router.source.clone(), ..router.clone() };
+        Self {
+            name: self.name.back(),
+            source: self.target.clone(),
+            target: self.source.clone(),
+            routers: self.routers.iter().map(turn).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Tells two texts apart: BLAKE3, in hexadecimal.
     pub fn digest(&self) -> String {
         blake3::hash(self.text.as_bytes()).to_hex().to_string()

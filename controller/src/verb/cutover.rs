@@ -9,7 +9,7 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
-        Some(Milestone::Moved) => {
+        Some(Milestone::Moved | Milestone::MovedBack) => {
             return Ok(answer(format!("{name} has moved already"), json!({ "migration": name, "moved": true })));
         }
         Some(Milestone::Following | Milestone::TakenBack) if drive.journal.status.is_done(&step("follow")) => {}
@@ -36,7 +36,7 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
 }
 
 pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
-    let name = drive.spec.name.clone();
+    let name = drive.spec.name.there();
     let mut stopped = match drive.forward(Phase::Ready..=Phase::Cutover).await {
         Ok(()) => return moved(drive).await,
         Err(Stopped::Journal(failure)) => return Err(stuck(&name, failure)),
@@ -79,7 +79,7 @@ pub(super) async fn complete(drive: &mut Drive<'_>) -> Result<(), Stopped> {
 pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
     let back = rejoin(drive).await?;
     reached(drive, Milestone::Moved).await?;
-    let name = &drive.spec.name;
+    let name = &drive.spec.name.there();
     let times: serde_json::Map<String, Value> = drive
         .plan
         .steps
@@ -145,7 +145,9 @@ pub(super) async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failu
     // In whichever try it was burned, the target itself says so.
     let was_promoted = drive.journal.status.steps.contains_key(&step("cut-promote"));
     if left.is_empty() && was_promoted && drive.target_is_burned().await? {
-        drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
+        if !drive.spec.name.is_back() {
+            drive.view.show(Line::Note("the target was promoted and burned: its copy goes, too"));
+        }
         // What a source of MySQL lets CLONE in by went at C0.
         let admits_again = drive.spec.engine == Engine::Mysql;
         let copied = drive.plan.steps.iter().filter(|step| {

@@ -7,12 +7,18 @@ use flytt_proto::gate::Gate;
 use super::{
     cutover::{WayBack, cut, rejoin, way_back},
     start::seed,
-    *,
+    turn, *,
 };
 
 /// `flytt resume`: carries on, or takes everything back, as the journal and the agents say.
 pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut held = session.take(name).await.map_err(in_charge)?;
+    if held.journal.status.milestone == Some(Milestone::Moved) && turn::is_under_way(session, name) {
+        return turn::resume(session, held, view).await;
+    }
+    if held.journal.status.milestone == Some(Milestone::Moved) && turn::was_taken_back(session, name) {
+        return turn::heal(session, &held, view).await;
+    }
     let mut drive = held.drive(view);
     let status = &drive.journal.status;
     let may_rejoin = drive.plan.steps.iter().any(|step| step.phase == Phase::Rejoin && !status.is_done(&step.id));
@@ -68,18 +74,24 @@ pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate
     Ok(answer(format!("{name} follows: ready to cut over"), json!({ "migration": name, "ready": true })))
 }
 
-/// `flytt rollback`, before the point of no return: everything is taken back, and the hosts are as they were.
+/// `flytt rollback`, before the point of no return: everything is taken back, and the hosts are as they were. After it: the way back.
 pub async fn rollback(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut held = session.take(name).await.map_err(in_charge)?;
+    if held.journal.status.milestone == Some(Milestone::Moved) {
+        return turn::rollback(session, held, view).await;
+    }
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
+        Some(Milestone::MovedBack) => {
+            return Ok(answer(format!("{name} has moved back already"), json!({ "migration": name, "moved_back": true })));
+        }
         Some(Milestone::AsItWas) => {
             return Ok(answer(format!("{name} is taken back already"), json!({ "migration": name, "as_it_was": true })));
         }
-        Some(Milestone::Moved | Milestone::Finished) => {
+        Some(Milestone::Finished) => {
             return Err(refused(
                 "POINT_OF_NO_RETURN",
-                format!("{name} has moved: taking it back would lose what was written since"),
+                format!("{name} is finished: to go back, move in the other direction"),
                 format!("flytt status {name}"),
             ));
         }
@@ -145,7 +157,11 @@ pub async fn finish(session: &Session, name: &Migration, settings: Settings, vie
         Some(Milestone::Finished) => {
             return Ok(answer(format!("{name} is finished already"), json!({ "migration": name, "finished": true })));
         }
-        Some(Milestone::Moved) => {}
+        Some(Milestone::Moved) if turn::is_under_way(session, name) => {
+            let sentence = format!("{name} is on its way back, which has not come to an end");
+            return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
+        }
+        Some(Milestone::Moved | Milestone::MovedBack) => {}
         _ => {
             return Err(refused(
                 "NOT_MOVED",
@@ -165,7 +181,7 @@ async fn end(drive: &mut Drive<'_>, settings: Settings) -> Result<Answer, Halt> 
         let left = drive.back(Phase::Tune..=Phase::Tune).await.map_err(|failure| stuck(&name, failure))?;
         if !left.is_empty() {
             return Err(Halt::new(Exit::NeedsResume, left.into_iter().map(|(_, failure)| failure))
-                .now("the application is served by the target; kernel settings could not be taken back on a host")
+                .now("the application is served; kernel settings could not be taken back on a host")
                 .then(format!("flytt resume {name}")));
         }
     }
@@ -184,7 +200,7 @@ async fn end(drive: &mut Drive<'_>, settings: Settings) -> Result<Answer, Halt> 
         Err(stopped) => {
             let failures = if let Stopped::Failed { failure, .. } = stopped { vec![failure] } else { Vec::new() };
             Err(Halt::new(Exit::NeedsResume, failures)
-                .now("the application is served by the target; something of the move is left on a host")
+                .now("the application is served; something of the move is left on a host")
                 .then(format!("flytt resume {name}")))
         }
     }

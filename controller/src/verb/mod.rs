@@ -7,6 +7,7 @@ mod probe;
 mod samples;
 mod start;
 mod status;
+mod turn;
 
 use std::{path::Path, time::Duration};
 
@@ -22,7 +23,7 @@ use crate::{
     halt::{Exit, Halt},
     journal::{Event, Milestone, StepState},
     plan::{self, Phase},
-    session::Session,
+    session::{Held, Session},
     spec::Spec,
     view::{Line, View},
     witness::Witness,
@@ -122,7 +123,7 @@ pub(super) fn stuck(name: &Migration, failure: Failure) -> Halt {
 }
 
 pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Vec<(String, Failure)>) -> Halt {
-    let name = drive.spec.name.clone();
+    let (name, is_back) = (drive.spec.name.there(), drive.spec.name.is_back());
     let mut failures = Vec::new();
     let mut exit = match stopped {
         Stopped::Interrupted => Exit::Interrupted,
@@ -139,6 +140,7 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
     if left.is_empty() {
         let following = drive.journal.status.is_done(&step("follow"));
         let nothing_left = drive.plan.steps.iter().all(|step| !drive.journal.status.is_open(&step.id));
+        let nothing_left = nothing_left && !is_back;
         let milestone = if nothing_left { Milestone::AsItWas } else { Milestone::TakenBack };
         if let Err(halt) = reached(drive, milestone).await {
             return halt;
@@ -151,6 +153,10 @@ pub(super) async fn taken_back(drive: &mut Drive<'_>, stopped: Stopped, left: Ve
         if exit == Exit::Refused && nothing_left {
             return Halt::new(exit, failures)
                 .now("nothing was moved and nothing changed on any host; the source serves as before");
+        }
+        if is_back {
+            // What became of its follower is not settled yet: see `turn.rs`.
+            return Halt::new(exit, failures);
         }
         let (now, next) = match (nothing_left, following) {
             (true, _) => ("everything was taken back; the source serves as before", "flytt start <migration.toml>".to_owned()),

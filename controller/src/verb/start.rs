@@ -60,7 +60,7 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
     let mut held = session.create(spec, known).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
-        Some(Milestone::Moved) => {
+        Some(Milestone::Moved | Milestone::MovedBack) => {
             return Err(refused("MOVED", format!("{name} has moved already"), format!("flytt finish {name}")));
         }
         Some(Milestone::Following) => {

@@ -25,20 +25,20 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         Some(milestone) => format!("state: {}", milestone.as_str().unwrap_or_default()),
         None => format!("state: in the middle of `{}`", status.command),
     });
-    for step in plan.steps.iter().filter(|step| step.phase != Phase::Preflight) {
-        let state = match status.steps.get(&step.id) {
-            None => "–".to_owned(),
-            Some(StepState::Began) => "begun".to_owned(),
-            Some(StepState::Done { elapsed_us }) => format!("done, {:.1} ms", *elapsed_us as f64 / 1e3),
-            Some(StepState::Failed(failure)) => format!("failed: {failure}"),
-            Some(StepState::Undoing) => "being taken back".to_owned(),
-            Some(StepState::Undone) => "taken back".to_owned(),
-        };
-        lines.push(format!("  {:<15} {:<10} {state}", step.id, step.on));
+    lines.extend(steps(&plan, &status));
+    let turned = session.read(&name.back()).ok().filter(|(_, back)| !back.steps.is_empty());
+    if let Some((spec, back)) = &turned {
+        lines.push(format!("the way back: {} → {}, epoch {}", spec.source, spec.target, back.epoch));
+        lines.extend(steps(&plan::of(spec), back));
     }
     let mut hosts = serde_json::Map::new();
     for host in plan.hosts() {
-        let value = match session.observer.baton(&host, name).await {
+        // Of the newest leg that this host has a part in.
+        let newest = match session.observer.baton(&host, &name.back()).await {
+            Ok(baton) if baton.phase() != v1::baton_state::Phase::NoPart => Ok(baton),
+            Ok(_) | Err(_) => session.observer.baton(&host, name).await,
+        };
+        let value = match newest {
             Ok(baton) => {
                 let phase = baton.phase().as_str_name().to_lowercase();
                 lines.push(format!("{host}: {phase}, baton epoch {}, controller epoch {}", baton.epoch, baton.command_epoch));
@@ -69,6 +69,22 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
     let value =
         json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
     Ok(answer(lines.join("\n"), value))
+}
+
+fn steps(plan: &plan::Plan, status: &Status) -> Vec<String> {
+    let shown = plan.steps.iter().filter(|step| step.phase != Phase::Preflight);
+    let line = |step: &plan::Step| {
+        let state = match status.steps.get(&step.id) {
+            None => "–".to_owned(),
+            Some(StepState::Began) => "begun".to_owned(),
+            Some(StepState::Done { elapsed_us }) => format!("done, {:.1} ms", *elapsed_us as f64 / 1e3),
+            Some(StepState::Failed(failure)) => format!("failed: {failure}"),
+            Some(StepState::Undoing) => "being taken back".to_owned(),
+            Some(StepState::Undone) => "taken back".to_owned(),
+        };
+        format!("  {:<15} {:<10} {state}", step.id, step.on)
+    };
+    shown.map(line).collect()
 }
 
 /// The way back after the move, as an operator reads it.

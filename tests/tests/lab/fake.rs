@@ -30,7 +30,7 @@ impl FakeEngine {
     fn block(&self, migration: &Migration, purpose: &str, want: Option<&str>, had: Option<&str>) -> Change {
         Change::Block(Block {
             path: self.dir.join("hba"),
-            name: format!("flytt {migration} {purpose}"),
+            name: format!("flytt {} {purpose}", migration.name()),
             want: want.map(str::to_owned),
             had: had.map(str::to_owned),
         })
@@ -145,6 +145,9 @@ impl Engine for FakeEngine {
             ],
             Intent::Follow(_) => vec![self.signal(true), Change::Server(Verb::Start)],
             Intent::Ready => vec![Change::Server(Verb::Checkpoint)],
+            Intent::Gate if migration.is_back() => {
+                vec![self.block(migration, "gate", Some(REJECT), None), Change::Server(Verb::EndSessions { drain_ms: 0 })]
+            }
             Intent::Gate => vec![
                 Change::Server(Verb::KeepLog),
                 self.block(migration, "gate", Some(REJECT), None),
@@ -157,12 +160,26 @@ impl Engine for FakeEngine {
             Intent::Promote => vec![Change::Server(Verb::Promote)],
             Intent::Burn => vec![Change::Server(Verb::Kill), self.signal(true)],
             Intent::Surrender => vec![self.signal(true)],
+            Intent::Open if migration.is_back() => {
+                ["gate", "fence"].map(|purpose| self.block(migration, purpose, None, Some(REJECT))).to_vec()
+            }
             Intent::Open => vec![self.block(migration, "gate", None, Some(REJECT))],
+            Intent::Retire if migration.is_back() => {
+                vec![statement("drop slot", format!("-{BACK_SLOT}"), ""), Change::Server(Verb::Kill)]
+            }
             Intent::Retire => vec![statement("drop slot", "-slot", ""), Change::Server(Verb::Kill)],
             Intent::Welcome { .. } => vec![self.block(migration, "back", Some("local replication back scram\n"), None)],
             Intent::Arm => vec![self.object("back-role")],
             Intent::Rejoin(_) => vec![self.signal(true), Change::Server(Verb::Start)],
             Intent::Forget { .. } => Vec::new(),
+            // Home again: what was made for the move goes, and the server stays.
+            Intent::Finish { role: v1::Role::Source } if self.serving().await? == Serving::Writable => vec![
+                self.block(migration, "gate", None, None),
+                self.block(migration, "fence", None, None),
+                self.block(migration, "admit", None, None),
+                statement("drop roles", "-role", ""),
+                statement("drop roles", "-back-role", ""),
+            ],
             Intent::Finish { role: v1::Role::Source } => vec![
                 Change::Server(Verb::Stop { was_running: false }),
                 self.block(migration, "fence", None, Some(REJECT)),
@@ -212,10 +229,11 @@ impl Engine for FakeEngine {
         Err(Failure::unknown("NOT_PRIMARY", format!("the target is {serving:?} at {position}, before {fork}"), "look at it"))
     }
 
-    async fn reached_through(&self, _migration: &Migration, _entrance: &str) -> Result<(), Failure> {
+    async fn reached_through(&self, migration: &Migration, _entrance: &str) -> Result<(), Failure> {
         let mut world = self.world.lock();
         let route = world.route;
-        if route == RouteState::Target && world.db(self.side).accepts_writes() {
+        let wanted = if migration.is_back() { RouteState::Source } else { RouteState::Target };
+        if route == wanted && world.db(self.side).accepts_writes() {
             return Ok(());
         }
         Err(Failure::unknown("NOT_REACHED", format!("the route is {route}"), "look at the router"))
@@ -345,16 +363,30 @@ impl Router for FakeRouter {
         Ok(Vec::new())
     }
 
-    async fn state(&self, _route: &v1::Route) -> Result<RouteState, Failure> {
-        Ok(self.world.lock().route)
+    async fn state(&self, route: &v1::Route) -> Result<RouteState, Failure> {
+        Ok(as_seen_by(&route.source, self.world.lock().route))
     }
 
     async fn route(&self, change: &RouteChange) -> Result<(), Failure> {
         let mut world = self.world.lock();
-        if change.to == RouteState::Target && !world.target.accepts_writes() {
+        let to = as_seen_by(&change.source, change.to);
+        let new = if change.source == OLD { Side::Target } else { Side::Source };
+        if change.to == RouteState::Target && !world.db(new).accepts_writes() {
             world.violations.push("connections released to a target that is closed".into());
         }
-        world.route = change.to;
+        world.route = to;
         Ok(())
+    }
+}
+
+/// How the router's own file calls the server that the application is served by at first.
+const OLD: &str = "db_old";
+
+/// The world's route is the leg there's; on the way back the roles are exchanged. The same in both directions.
+fn as_seen_by(source: &str, route: RouteState) -> RouteState {
+    match route {
+        RouteState::Source if source != OLD => RouteState::Target,
+        RouteState::Target if source != OLD => RouteState::Source,
+        same => same,
     }
 }

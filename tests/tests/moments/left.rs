@@ -117,13 +117,31 @@ impl Trace {
             }
         }
         wanted.target_data = true;
-        // Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
+        self.same_servers_in_proxy(&mut wanted);
+        assert_eq!(self, wanted);
+    }
+
+    /// Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
+    fn same_servers_in_proxy(&mut self, wanted: &mut Self) {
         let server = |line: &String| line.split(' ').next().map(str::to_owned).unwrap_or_default();
         let (ours, theirs): (Vec<_>, Vec<_>) =
             (self.proxy.iter().map(server).collect(), wanted.proxy.iter().map(server).collect());
         assert_eq!(ours, theirs);
         self.proxy.clear();
         wanted.proxy.clear();
+    }
+
+    /// After a move there and back: the source as it was to the byte, and the target fenced for good.
+    pub(crate) fn assert_moved_back_from(mut self, before: &Self) {
+        assert_eq!(self.engine, Engine::Postgres);
+        let mut wanted = before.clone();
+        let fenced = self.files.remove("db-new/etc/pg_hba.conf").expect("there");
+        let was = wanted.files.remove("db-new/etc/pg_hba.conf").expect("there");
+        assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
+        assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
+        wanted.kept.push("db-new/data/standby.signal".into());
+        wanted.target_data = true;
+        self.same_servers_in_proxy(&mut wanted);
         assert_eq!(self, wanted);
     }
 }

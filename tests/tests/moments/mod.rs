@@ -7,6 +7,7 @@ mod dump;
 pub(crate) mod flytt;
 mod gates;
 mod health;
+mod home;
 pub(crate) mod left;
 mod mariadb;
 mod mysql;

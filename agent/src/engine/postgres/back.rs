@@ -23,6 +23,8 @@ const ARRIVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A server that follows streams within this time of its start.
 const STREAM_LIMIT: Duration = Duration::from_secs(10);
+/// Longer than a receiver lives that is turned away, and than the pause before the next one (`wal_retrieve_retry_interval`).
+const STEADY: Duration = Duration::from_millis(500);
 const REWIND_LIMIT: Duration = Duration::from_secs(3_600);
 
 impl Postgres {
@@ -69,11 +71,21 @@ impl Postgres {
         durable::write(&signal, b"", 0o600).map_err(|error| failure::file(&signal, &error))
     }
 
+    /// Seen twice from the same receiver: one that the primary is about to turn away, since it has gone another way, says for a
+    /// moment that it streams.
     async fn streams(&self, migration: &Migration) -> Result<bool, Failure> {
-        let begun = Instant::now();
+        let (begun, mut seen) = (Instant::now(), None);
         loop {
-            if self.look_at_replication(&migration.back()).await?.streaming {
-                return Ok(true);
+            let streaming = self.look_at_replication(&migration.back()).await?.streaming;
+            let receiver = self.session().await?.value("select pid from pg_stat_wal_receiver").await?;
+            match &seen {
+                Some((pid, since)) if streaming && *pid == receiver => {
+                    let since: &Instant = since;
+                    if since.elapsed() > STEADY {
+                        return Ok(true);
+                    }
+                }
+                _ => seen = (streaming && !receiver.is_empty()).then(|| (receiver, Instant::now())),
             }
             if begun.elapsed() > STREAM_LIMIT {
                 return Ok(false);

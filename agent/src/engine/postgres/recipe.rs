@@ -28,7 +28,12 @@ impl Postgres {
                 Ok(vec![self.shut(migration, "gate").await?, Change::Server(Verb::Kill), signal])
             }
             Intent::Surrender => self.surrender(),
-            Intent::Open => Ok(vec![absent(self.files().await?.hba, names::block(migration, "gate"))]),
+            Intent::Open => {
+                let hba = self.files().await?.hba;
+                // Back home there is the fence that it was surrendered with, too.
+                let purposes: &[&str] = if migration.is_back() { &["gate", "fence"] } else { &["gate"] };
+                Ok(purposes.iter().map(|purpose| absent(hba.clone(), names::block(migration, purpose))).collect())
+            }
             Intent::Retire => self.retire(migration),
             Intent::Welcome { verifier } => self.welcome(migration, verifier).await,
             Intent::Arm => self.arm(migration),
@@ -192,7 +197,8 @@ impl Postgres {
     }
 
     async fn gate(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
-        let mut changes = self.admission(migration, None).await?;
+        // Undone, it must not take away by what the agent is let in, on a server that stays fenced.
+        let mut changes = if migration.is_back() { Vec::new() } else { self.admission(migration, None).await? };
         let hba = self.files().await?.hba;
         let is_armed = std::fs::read_to_string(&hba).is_ok_and(|text| text.contains(&names::block(migration, "back")));
         if is_armed && !migration.is_back() {

@@ -1,0 +1,137 @@
+//! The leg back, once the move is over: the same cutover with the roles exchanged, with all that was written on either side.
+
+use super::{
+    cutover::{complete, cut, moved, way_back},
+    *,
+};
+
+/// Whether it was begun and is neither complete nor taken back.
+pub(super) fn is_under_way(session: &Session, name: &Migration) -> bool {
+    let back = session.read(&name.back()).map(|(_, status)| status);
+    back.is_ok_and(|back| !back.steps.is_empty() && back.milestone != Some(Milestone::TakenBack))
+}
+
+pub(super) fn was_taken_back(session: &Session, name: &Migration) -> bool {
+    session.read(&name.back()).is_ok_and(|(_, back)| back.milestone == Some(Milestone::TakenBack))
+}
+
+/// `flytt rollback` after the move.
+pub(super) async fn rollback(session: &Session, mut there: Held, view: &mut dyn View) -> Result<Answer, Halt> {
+    let name = there.spec.name.clone();
+    if is_under_way(session, &name) {
+        let sentence = format!("a way back of {name} was begun and has not come to an end");
+        return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
+    }
+    must_follow(&there)?;
+    let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
+    let mut drive = back.drive(view);
+    drive.journal.reserve().await?;
+    drive.take_charge("rollback").await?;
+    let window = match drive.forward(Phase::Replicate..=Phase::Replicate).await {
+        Ok(()) => cut(&mut drive).await,
+        Err(stopped) => Err(taken_back(&mut drive, stopped, Vec::new()).await),
+    };
+    match window {
+        Ok(window) => moved_back(&mut there, window).await,
+        Err(halt) => Err(stayed(&there.spec, &mut back, halt, view).await),
+    }
+}
+
+/// Without a follower that has everything, going back would lose what was written since.
+fn must_follow(there: &Held) -> Result<(), Halt> {
+    let (spec, status) = (&there.spec, &there.journal.status);
+    let (name, source, target) = (&spec.name, &spec.source, &spec.target);
+    let mut rejoins = there.plan.steps.iter().filter(|step| step.phase == Phase::Rejoin).peekable();
+    if rejoins.peek().is_none() {
+        let sentence = format!("{name} has moved: taking it back would lose what was written since");
+        return Err(refused("POINT_OF_NO_RETURN", sentence, format!("flytt status {name}")));
+    }
+    if rejoins.all(|step| status.is_done(&step.id)) {
+        return Ok(());
+    }
+    let sentence = format!("{source} does not follow {target}: going back would lose what was written since");
+    Err(refused("WAY_BACK_DOWN", sentence, format!("flytt resume {name}")))
+}
+
+/// What was under way is completed, or taken back, as its source says.
+pub(super) async fn resume(session: &Session, mut there: Held, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
+    let mut drive = back.drive(view);
+    if drive.journal.status.milestone == Some(Milestone::Moved) {
+        let window = moved(&mut drive).await?;
+        return moved_back(&mut there, window).await;
+    }
+    drive.take_charge("resume").await?;
+    if drive.surrendered().await? {
+        let window = match complete(&mut drive).await {
+            Ok(()) => moved(&mut drive).await?,
+            Err(_) => cut(&mut drive).await?,
+        };
+        return moved_back(&mut there, window).await;
+    }
+    let left = way_back(&mut drive).await.map_err(|failure| stuck(&there.spec.name, failure))?;
+    let halt = taken_back(&mut drive, Stopped::Interrupted, left).await;
+    settled(&there.spec, stayed(&there.spec, &mut back, halt, view).await)
+}
+
+/// It was taken back, and the controller may have died before the source followed again.
+pub(super) async fn heal(session: &Session, there: &Held, view: &mut dyn View) -> Result<Answer, Halt> {
+    let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
+    settled(&there.spec, stayed(&there.spec, &mut back, Halt::new(Exit::Interrupted, []), view).await)
+}
+
+/// Taken back is what somebody asked for who resumes.
+fn settled(there: &Spec, halt: Halt) -> Result<Answer, Halt> {
+    if halt.exit() != Exit::Interrupted {
+        return Err(halt);
+    }
+    let text = format!("{}: {}", there.name, halt.state());
+    Ok(answer(text, json!({ "migration": there.name, "moved": true, "taken_back": true })))
+}
+
+async fn moved_back(there: &mut Held, mut window: Answer) -> Result<Answer, Halt> {
+    let (name, source) = (&there.spec.name, &there.spec.source);
+    let event = Event::Reached { milestone: Milestone::MovedBack };
+    there.journal.write(event).await.map_err(|failure| stuck(name, failure))?;
+    Ok(answer(
+        format!("{name} has moved back to {source}, with all that was written on either side\nnext:  flytt finish {name}"),
+        json!({ "migration": name, "moved_back": true, "cutover_ms": window.value["cutover_ms"].take() }),
+    ))
+}
+
+/// It came to nothing, and the target serves on. A source that was promoted in it was given up, and follows again.
+async fn stayed(there: &Spec, back: &mut Held, halt: Halt, view: &mut dyn View) -> Halt {
+    if back.journal.status.milestone != Some(Milestone::TakenBack) {
+        return halt;
+    }
+    let Spec { name, source, target, .. } = there;
+    let serves = format!("the way back was taken back; {target} serves as before");
+    let mut drive = back.drive(view);
+    match drive.target_is_burned().await {
+        Ok(false) => return halt.now(format!("{serves}, {source} follows it")).then(format!("flytt rollback {name}")),
+        Ok(true) => {}
+        Err(failure) => {
+            return Halt::new(Exit::NeedsResume, [failure])
+                .now(format!("{serves}; {source} does not answer"))
+                .then(format!("flytt resume {name}"));
+        }
+    }
+    let failure = match follow_again(&mut drive).await {
+        Ok(()) => {
+            let now = format!("{serves}; {source} was promoted, given up, and follows it again");
+            return halt.now(now).then(format!("flytt rollback {name}"));
+        }
+        Err(Stopped::Failed { failure, .. } | Stopped::Journal(failure)) => vec![failure],
+        Err(Stopped::Interrupted | Stopped::Blocked(_)) => Vec::new(),
+    };
+    Halt::new(Exit::NeedsResume, failure)
+        .now(format!("{serves}; {source} was promoted and given up, and does not follow it again yet"))
+        .then(format!("flytt resume {name}, or flytt finish {name}"))
+}
+
+async fn follow_again(drive: &mut Drive<'_>) -> Result<(), Stopped> {
+    drive.take_charge("resume").await.map_err(Stopped::Journal)?;
+    drive.back(Phase::Replicate..=Phase::Replicate).await.map_err(Stopped::Journal)?;
+    drive.forward(Phase::Replicate..=Phase::Replicate).await?;
+    drive.journal.write(Event::Reached { milestone: Milestone::TakenBack }).await.map_err(Stopped::Journal)
+}
