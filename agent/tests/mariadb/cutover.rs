@@ -224,7 +224,7 @@ fn nobody_but_this_move_s_replica_passes_the_tunnel() {
             let login = mysql_async::Conn::new(crate::server::by_tcp(port, name, password)).await;
             assert!(login.is_err(), "{name} gets through the tunnel");
         }
-        assert_eq!(tunnel.trouble().unwrap().code, "LINK_REFUSED");
+        assert_eq!(tunnel::trouble(&tunnel).await.code, "LINK_REFUSED");
         // The replica's own password, and then another account: at its end the tunnel is the server's own user, whom the
         // server takes for an administrator without a password.
         let passfile = std::fs::read_to_string(target.root.join("state/secret/shop.pgpass")).unwrap();

@@ -1,6 +1,6 @@
 //! A real tunnel between two engines: the agents' own code at both ends, over a gRPC connection of this test's.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use flytt_agent::{
     command::Command,
@@ -163,4 +163,15 @@ fn another_user_of_the_host_is_turned_away_unread() {
         assert_eq!(own.read(&mut [0; 8]).await.unwrap_or(0), 0);
         assert_eq!(opened.load(std::sync::atomic::Ordering::SeqCst), 1, "our own was not let through");
     });
+}
+
+/// What became of the newest stream that did not end in order: told a moment after its client has noticed.
+pub(crate) async fn trouble(tunnel: &Tunnel) -> Failure {
+    for _ in 0..500 {
+        if let Some(failure) = tunnel.trouble() {
+            return failure;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the tunnel tells of no trouble");
 }
