@@ -214,6 +214,8 @@ pub struct Replication {
     pub beat_us: u64,
     /// Source: WAL that our slot keeps.
     pub held_bytes: u64,
+    /// Source whose log is kept for nobody: for how long its own settings keep it; 0 = for ever.
+    pub log_seconds: u64,
     pub trouble: String,
 }
 

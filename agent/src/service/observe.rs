@@ -193,6 +193,7 @@ async fn sample(
         room_bytes: room.unwrap_or(0),
         room_known: room.is_some(),
         written_rate,
+        log_seconds: now.log_seconds,
     })
 }
 

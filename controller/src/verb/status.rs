@@ -61,8 +61,11 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("{}: {}", spec.source, sample.trouble));
         hosts.insert("source_trouble".into(), json!(sample.trouble));
     }
-    if status.milestone == Some(Milestone::Moved) && plan.step(named::REJOIN).is_some() {
-        let back = way_back(session, &spec, &status).await;
+    if status.milestone == Some(Milestone::Moved) {
+        let back = match plan.step(named::REJOIN) {
+            Some(_) => way_back(session, &spec, &status).await,
+            None => connected(session, &spec).await,
+        };
         lines.push(format!("way back: {}", back.sentence));
         hosts.insert("way_back".into(), back.value);
     }
@@ -131,6 +134,36 @@ async fn way_back(session: &Session, spec: &Spec, status: &Status) -> Back {
         "room_bytes": sample.room_known.then_some(sample.room_bytes),
         "written_bytes_s": (sample.written_rate >= 0.0).then_some(sample.written_rate),
         "hold": hold.map(|hold| hold.to_string()),
+        "trouble": sample.trouble,
+    });
+    Back { sentence, value }
+}
+
+/// Where the old source has followed since before the window: what it says of that itself, and for how long the target keeps its log.
+async fn connected(session: &Session, spec: &Spec) -> Back {
+    let Spec { name, source, target, .. } = spec;
+    let sample = match session.observer.replication(source, &name.back()).await {
+        Ok(sample) => sample,
+        Err(failure) => {
+            let sentence = format!("not known: {}", failure.sentence);
+            return Back { sentence, value: json!({ "ready": Value::Null }) };
+        }
+    };
+    let log_seconds = session.observer.replication(target, &name.back()).await.map(|sample| sample.log_seconds).ok();
+    let mut sentence = match (sample.streaming, sample.trouble.as_str()) {
+        (true, _) => format!("ready; {source} follows {target}, {} behind", ByteSize(sample.lag_bytes)),
+        (false, trouble) => format!("not ready: {trouble}"),
+    };
+    let hold = log_seconds.map(|seconds| if seconds == 0 { "ever".to_owned() } else { Span(seconds as f64).to_string() });
+    if let Some(hold) = &hold {
+        sentence.push_str(&format!("; were {source} away, {target} would keep its log for {hold}"));
+    }
+    sentence.push_str(&format!("; it ends with `flytt finish {name}`"));
+    let value = json!({
+        "ready": sample.streaming,
+        "streaming": sample.streaming,
+        "lag_bytes": sample.lag_bytes,
+        "hold": hold,
         "trouble": sample.trouble,
     });
     Back { sentence, value }

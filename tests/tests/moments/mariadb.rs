@@ -24,6 +24,7 @@ async fn a_mariadb_server_moves_under_load_and_nothing_is_lost_or_left() {
     scene.must(&CUTOVER).await;
     health.tells_a_whole_cutover().await;
     assert_eq!(scene.stage.target.sql("app", rows).await.unwrap(), before, "what was there before the move");
+    scene.has_a_way_back().await;
     scene.ends(canary, Holder::Target).await;
 }
 

@@ -264,6 +264,21 @@ impl Scene {
         panic!("it does not follow again\n{}", self.logs());
     }
 
+    /// As the status says: there, and how long it would last without its follower.
+    pub(crate) async fn has_a_way_back(&self) {
+        let mut last = None;
+        for _ in 0..50 {
+            let status = self.must(&["status", stage::MIGRATION]).await;
+            let back = &status.answer()["hosts"]["way_back"];
+            if back["ready"] == true && back["hold"].is_string() {
+                return;
+            }
+            last = Some(status);
+            pause(200).await;
+        }
+        panic!("{}\n{}", last.expect("asked"), self.logs());
+    }
+
     /// The operator's directory, as it is now, at another place.
     pub(crate) fn copy_of_home(&self) -> PathBuf {
         let copy = self.base.path().join("home-2");

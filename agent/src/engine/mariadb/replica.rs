@@ -131,7 +131,11 @@ impl Mariadb {
 
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
         let session = self.session().await?;
-        match self.slave_status(&session).await? {
+        let status = match migration.is_back() {
+            true => self.back_status(&session, migration).await?,
+            false => self.slave_status(&session).await?,
+        };
+        match status {
             Some(status) => self.receiving(&session, migration, &status).await,
             None => self.sending(&session, migration).await,
         }
@@ -148,7 +152,8 @@ impl Mariadb {
         );
         let silent = self.silent_for(format!("{} {} {}", beats.await?, at("master_log_file"), at("read_master_log_pos")));
         let runs = at("slave_io_running") == "Yes" && at("slave_sql_running") == "Yes";
-        let streaming = runs && silent < SILENCE;
+        // The server counts heartbeats of one connection, which is not that of the way back.
+        let streaming = runs && (silent < SILENCE || migration.is_back());
         let behind = applied.missing(&fetched);
         let same_file = at("master_log_file") == at("relay_master_log_file");
         let bytes = match (behind, same_file) {
@@ -168,8 +173,8 @@ impl Mariadb {
             upstream: Some(Position::Mariadb(fetched)),
             lag_bytes: bytes,
             beat_us: beat::newest(session, &names::database(migration)).await?,
-            held_bytes: 0,
             trouble,
+            ..Replication::default()
         })
     }
 
@@ -190,14 +195,17 @@ impl Mariadb {
         let streaming = self.has_replica(session, migration).await?;
         let beat_us = beat::newest(session, &names::database(migration)).await?;
         let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
-        Ok(Replication { streaming, position: Some(Position::Mariadb(position)), beat_us, trouble, ..Replication::default() })
+        let log_seconds = session.value("select @@global.binlog_expire_logs_seconds").await?.parse().unwrap_or(0);
+        let position = Some(Position::Mariadb(position));
+        Ok(Replication { streaming, position, beat_us, log_seconds, trouble, ..Replication::default() })
     }
 
     /// Whether the move's replica reads from here.
     pub(super) async fn has_replica(&self, session: &Session, migration: &Migration) -> Result<bool, Failure> {
+        let replica = if migration.is_back() { names::back(migration) } else { names::replication(migration) };
         let sql = format!(
             "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Binlog Dump' and USER = {}",
-            literal(&names::replication(migration))
+            literal(&replica)
         );
         Ok(session.value(&sql).await? != "0")
     }

@@ -148,7 +148,11 @@ impl Mysql {
 
     pub(super) async fn look_at_replication(&self, migration: &Migration) -> Result<Replication, Failure> {
         let session = self.session().await?;
-        match self.replica_status(&session).await? {
+        let status = match migration.is_back() {
+            true => self.back_status(&session, &migration.there()).await?,
+            false => self.replica_status(&session).await?,
+        };
+        match status {
             Some(status) => self.receiving(&session, migration, &status).await,
             None => self.sending(&session, migration).await,
         }
@@ -162,10 +166,12 @@ impl Mysql {
         let fetched: GtidSet = at("retrieved_gtid_set").parse().unwrap_or_default();
         let missing = fetched.without(&applied);
         let fetched = fetched.joined(&applied);
-        let beats = session.value(
-            "select sum(COUNT_RECEIVED_HEARTBEATS) from performance_schema.replication_connection_status where CHANNEL_NAME = ''",
+        let name = literal(at("channel_name"));
+        let beats = format!(
+            "select sum(COUNT_RECEIVED_HEARTBEATS) from performance_schema.replication_connection_status where CHANNEL_NAME = {name}"
         );
-        let silent = self.silent_for(format!("{} {} {}", beats.await?, at("source_log_file"), at("read_source_log_pos")));
+        let beats = session.value(&beats).await?;
+        let silent = self.silent_for(format!("{name} {beats} {} {}", at("source_log_file"), at("read_source_log_pos")));
         let runs = at("replica_io_running") == "Yes" && at("replica_sql_running") == "Yes";
         let streaming = runs && silent < SILENCE;
         let bytes = match (missing.is_empty(), at("source_log_file") == at("relay_source_log_file")) {
@@ -185,8 +191,8 @@ impl Mysql {
             upstream: Some(Position::Mysql(fetched)),
             lag_bytes: bytes,
             beat_us: beat::newest(session, &names::database(migration)).await?,
-            held_bytes: 0,
             trouble,
+            ..Replication::default()
         })
     }
 
@@ -207,14 +213,18 @@ impl Mysql {
         let streaming = self.has_replica(session, migration).await?;
         let beat_us = beat::newest(session, &names::database(migration)).await?;
         let trouble = if streaming { String::new() } else { "no replica of this move is connected".to_owned() };
-        Ok(Replication { streaming, position: Some(Position::Mysql(position)), beat_us, trouble, ..Replication::default() })
+        let log_seconds = "select if(@@global.binlog_expire_logs_auto_purge, @@global.binlog_expire_logs_seconds, 0)";
+        let log_seconds = session.value(log_seconds).await?.parse().unwrap_or(0);
+        let position = Some(Position::Mysql(position));
+        Ok(Replication { streaming, position, beat_us, log_seconds, trouble, ..Replication::default() })
     }
 
     /// Whether the move's replica reads from here.
     pub(super) async fn has_replica(&self, session: &Session, migration: &Migration) -> Result<bool, Failure> {
+        let replica = if migration.is_back() { names::back(&migration.there()) } else { names::replication(migration) };
         let sql = format!(
             "select count(*) from information_schema.PROCESSLIST where COMMAND = 'Binlog Dump GTID' and USER = {}",
-            literal(&names::replication(migration))
+            literal(&replica)
         );
         Ok(session.value(&sql).await? != "0")
     }

@@ -132,9 +132,8 @@ async fn receiving(session: &Session) -> Result<Replication, Failure> {
         position: Some(Position::Postgres(applied)),
         upstream: Some(Position::Postgres(announced)),
         lag_bytes: announced.0.saturating_sub(applied.0),
-        beat_us: 0,
-        held_bytes: 0,
         trouble,
+        ..Replication::default()
     })
 }
 
@@ -170,9 +169,9 @@ async fn sending(session: &Session, slot: &str) -> Result<Replication, Failure> 
         position: Some(Position::Postgres(flushed)),
         upstream: applied.map(Position::Postgres),
         lag_bytes: applied.map_or(0, |applied| flushed.0.saturating_sub(applied.0)),
-        beat_us: 0,
         held_bytes: held.parse::<i64>().map_or(0, |bytes| u64::try_from(bytes).unwrap_or(0)),
         trouble,
+        ..Replication::default()
     })
 }
 
