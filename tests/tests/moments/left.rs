@@ -133,13 +133,25 @@ impl Trace {
 
     /// After a move there and back: the source as it was to the byte, and the target fenced for good.
     pub(crate) fn assert_moved_back_from(mut self, before: &Self) {
-        assert_eq!(self.engine, Engine::Postgres);
         let mut wanted = before.clone();
-        let fenced = self.files.remove("db-new/etc/pg_hba.conf").expect("there");
-        let was = wanted.files.remove("db-new/etc/pg_hba.conf").expect("there");
-        assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
-        assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
-        wanted.kept.push("db-new/data/standby.signal".into());
+        match self.engine {
+            Engine::Postgres => {
+                let fenced = self.files.remove("db-new/etc/pg_hba.conf").expect("there");
+                let was = wanted.files.remove("db-new/etc/pg_hba.conf").expect("there");
+                assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
+                assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
+                wanted.kept.push("db-new/data/standby.signal".into());
+            }
+            Engine::Mariadb | Engine::Mysql => {
+                let fence = self.files.remove("db-new/options/flytt-demo.back-surrendered.cnf").expect("closed for good");
+                assert!(fence.contains("read_only"), "{fence}");
+                wanted.kept.push("db-new/state/secret/_agent.pgpass".into());
+                let (shut, open): (Vec<_>, Vec<_>) = self.in_servers.drain(..).partition(|line| line.starts_with("db-new: "));
+                assert!(shut.iter().any(|line| line.contains("locked")), "{shut:?}");
+                self.in_servers = open;
+                wanted.in_servers.retain(|line| line.starts_with("db-old: "));
+            }
+        }
         wanted.target_data = true;
         self.same_servers_in_proxy(&mut wanted);
         assert_eq!(self, wanted);

@@ -23,7 +23,10 @@ impl Mariadb {
         }
         session.run(&lock(migration)).await?;
         session.run("flush local privileges").await?;
-        self.pause_back(&session, migration).await?;
+        // On the leg back it is what is followed.
+        if !migration.is_back() {
+            self.pause_back(&session, migration).await?;
+        }
         // DISABLED cannot be changed, and need not be.
         if session.is_true("select @@global.event_scheduler = 'ON'").await? {
             session.run("set global event_scheduler = off").await?;
@@ -33,13 +36,19 @@ impl Mariadb {
 
     pub(super) async fn reopen(&self, migration: &Migration, events: bool, read_only: bool) -> Result<(), Failure> {
         self.unlock(migration).await?;
+        // Home again: what it was fenced with on the leg there.
+        if migration.is_back() && !read_only {
+            self.unlock(&migration.there()).await?;
+        }
         let session = self.unlogged().await?;
         session.run(&format!("set global read_only = {}", u8::from(read_only))).await?;
         if events && session.is_true("select @@global.event_scheduler = 'OFF'").await? {
             session.run("set global event_scheduler = on").await?;
         }
         // The source serves again, which is what counts; the next look before a window finds the way back down.
-        if let Err(failure) = self.rest_back(&session, migration).await {
+        if !migration.is_back()
+            && let Err(failure) = self.rest_back(&session, migration).await
+        {
             tracing::warn!(code = failure.code, "the way back: {failure}");
         }
         Ok(())

@@ -25,6 +25,12 @@ pub(super) fn back(migration: &Migration) -> String {
     format!("{}_back", migration.identifier())
 }
 
+/// Under this key the password of [`replication`] is kept. On the leg back that of the account that proves the way through the routers
+/// is another one.
+pub(super) fn password(migration: &Migration) -> String {
+    if migration.is_back() { format!("{}.home", migration.name()) } else { migration.as_str().to_owned() }
+}
+
 /// Under this key its password is kept; no migration can be called so.
 pub(super) fn back_password(migration: &Migration) -> String {
     format!("{migration}.back")

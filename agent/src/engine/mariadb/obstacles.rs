@@ -27,7 +27,10 @@ impl Mariadb {
                 "add `!includedir` with that directory to the option file: a fence must hold across a restart of the server",
             ));
         }
-        let status = self.slave_status(&session).await?;
+        let status = match migration.is_back() {
+            true => self.back_status(&session, migration).await?,
+            false => self.slave_status(&session).await?,
+        };
         match self.now_serving().await? {
             Serving::Writable | Serving::Down => {}
             Serving::Standby if status.is_some() => {}

@@ -25,11 +25,15 @@ impl Mariadb {
     }
 
     /// What others may wait for: on a server that is nobody's replica only what its log hands on. What came to it over the way back
-    /// may not be in there.
+    /// may not be in there. A source that was closed for good and follows is a replica by that.
     pub(super) async fn reported(&self, session: &Session) -> Result<GtidPosition, Failure> {
-        match self.slave_status(session).await? {
-            Some(_) => self.position_of(session).await,
-            None => gtids(&session.value("select @@global.gtid_binlog_pos").await?),
+        let is_standby = match self.slave_status(session).await? {
+            Some(_) => true,
+            None => session.is_true("select @@global.read_only").await? && self.applies(session).await?,
+        };
+        match is_standby {
+            true => self.position_of(session).await,
+            false => gtids(&session.value("select @@global.gtid_binlog_pos").await?),
         }
     }
 
@@ -59,7 +63,12 @@ impl Mariadb {
             if session.value(&sql).await? == "0" {
                 break;
             }
-            let Some(status) = self.slave_status(&session).await? else {
+            // A source that was closed for good follows by the connection of its way back.
+            let status = match self.slave_status(&session).await? {
+                None => session.named("show all slaves status").await?,
+                status => status,
+            };
+            let Some(status) = status else {
                 let sentence = "the server replicates from nobody";
                 return Err(Failure::refused("NOT_A_STANDBY", sentence, "look at SHOW SLAVE STATUS and at the server's log"));
             };

@@ -43,7 +43,19 @@ impl Mariadb {
             // Its locks and its read-only file stay: whatever starts the burned copy again starts it closed.
             Intent::Burn => Ok(vec![Change::Server(Verb::Kill)]),
             // The fence is durable from the beginning; this one is not taken back with it.
-            Intent::Surrender => Ok(vec![self.shut(migration, "surrendered", false)]),
+            Intent::Surrender => {
+                let events = self.events_before(migration, "fence").unwrap_or(false);
+                Ok(vec![self.shut(migration, "surrendered", events)])
+            }
+            Intent::Open if migration.is_back() => {
+                let there = migration.there();
+                let events = self.events_before(&there, "surrendered").unwrap_or(false);
+                Ok(vec![
+                    self.not_shut(migration, "gate"),
+                    self.not_shut(&there, "surrendered"),
+                    Change::Server(Verb::Reopen { events, read_only: false }),
+                ])
+            }
             Intent::Open => {
                 let events = self.events_before(migration, "replica").unwrap_or(false);
                 Ok(vec![
@@ -69,7 +81,7 @@ impl Mariadb {
             // The agent's own account on the source outlives the copy: it goes with the admission, and its password with it.
             Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.back_passfile(migration))]),
             Intent::Forget { .. } => {
-                let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];
+                let mut changes = vec![gone(secret::passfile(&self.state, &names::password(migration)))];
                 // The agent's own account went with a copy whose server is down by now and could not drop it. Where one runs it is
                 // still the way in, until it is dropped there.
                 if process::server(&self.config.data_directory).is_none() {
@@ -99,7 +111,7 @@ impl Mariadb {
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
     async fn gate(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         let role = names::replication(migration);
         let verifier = secret::keep_native(&path, &role).map_err(|error| super::file(&path, &error))?;
         let prove = account(&role, "%");
@@ -140,8 +152,10 @@ impl Mariadb {
             }
             v1::Role::Source | v1::Role::Router | v1::Role::Unspecified => {}
         }
-        changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(secret::passfile(&self.state, &names::password(migration))));
         changes.push(gone(self.back_passfile(migration)));
+        changes.push(gone(secret::passfile(&self.state, &names::password(&migration.back()))));
+        changes.push(self.not_shut(&migration.back(), "gate"));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         changes.push(gone(self.dump_record(migration)));
         Ok(changes)

@@ -75,7 +75,7 @@ impl Mariadb {
                 "seed the target again",
             ));
         }
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         let password = secret::password(&path, &account).map_err(|error| super::file(&path, &error))?;
         session.run("stop slave").await?;
         let change = password.within(
@@ -124,8 +124,11 @@ impl Mariadb {
     }
 
     /// Follows nobody any more.
-    pub(super) async fn promote(&self) -> Result<(), Failure> {
+    pub(super) async fn promote(&self, migration: &Migration) -> Result<(), Failure> {
         self.detach().await?;
+        if migration.is_back() {
+            self.detach_back(migration).await?;
+        }
         self.wake_events().await
     }
 
