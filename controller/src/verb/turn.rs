@@ -4,7 +4,6 @@ use super::{
     cutover::{complete, cut, moved, way_back},
     *,
 };
-use crate::spec::Engine;
 
 /// Whether it was begun and is neither complete nor taken back.
 pub(super) fn is_under_way(session: &Session, name: &Migration) -> bool {
@@ -42,10 +41,6 @@ pub(super) async fn rollback(session: &Session, mut there: Held, view: &mut dyn 
 fn must_follow(there: &Held) -> Result<(), Halt> {
     let (spec, status) = (&there.spec, &there.journal.status);
     let (name, source, target) = (&spec.name, &spec.source, &spec.target);
-    if spec.engine == Engine::Mysql {
-        let sentence = format!("{name} has moved: taking it back would lose what was written since");
-        return Err(refused("POINT_OF_NO_RETURN", sentence, format!("flytt status {name}")));
-    }
     // Where there is nothing of that kind, it has followed since before the window, and says so itself.
     let mut rejoins = there.plan.steps.iter().filter(|step| step.phase == Phase::Rejoin);
     if rejoins.all(|step| status.is_done(&step.id)) {

@@ -37,6 +37,12 @@ async fn there_and_back_a_mariadb_has_everything_and_is_as_it_was() {
     there_and_back(Scene::of(Engine::Mariadb, 10, UNLIMITED).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+async fn there_and_back_a_mysql_has_everything_and_is_as_it_was() {
+    there_and_back(Scene::of(Engine::Mysql, 10, UNLIMITED).await).await;
+}
+
 async fn there_and_back(scene: Scene) {
     let canary = scene.canary().await;
     scene.following().await;

@@ -143,8 +143,10 @@ impl Trace {
                 wanted.kept.push("db-new/data/standby.signal".into());
             }
             Engine::Mariadb | Engine::Mysql => {
-                let fence = self.files.remove("db-new/options/flytt-demo.back-surrendered.cnf").expect("closed for good");
-                assert!(fence.contains("read_only"), "{fence}");
+                if self.engine == Engine::Mariadb {
+                    let fence = self.files.remove("db-new/options/flytt-demo.back-surrendered.cnf").expect("closed for good");
+                    assert!(fence.contains("read_only"), "{fence}");
+                }
                 wanted.kept.push("db-new/state/secret/_agent.pgpass".into());
                 let (shut, open): (Vec<_>, Vec<_>) = self.in_servers.drain(..).partition(|line| line.starts_with("db-new: "));
                 assert!(shut.iter().any(|line| line.contains("locked")), "{shut:?}");

@@ -37,7 +37,10 @@ impl Mysql {
             return Err(not_admitted(&session.account));
         }
         self.shut(&session).await?;
-        self.pause_back(&session, migration).await?;
+        // On the leg back it is what is followed.
+        if !migration.is_back() {
+            self.pause_back(&session, migration).await?;
+        }
         let mark = format!(r#"account lock attribute '{{"{MARK}": "{migration}"}}'"#);
         let statements = altered(accounts(&session, &unlocked(migration)).await?, &mark);
         if !statements.is_empty() {
@@ -87,7 +90,12 @@ impl Mysql {
             session.run("set global super_read_only = off, global read_only = off").await?;
         }
         let mark = format!(r#"account unlock attribute '{{"{MARK}": null}}'"#);
-        let mut statements = altered(accounts(&session, &locked(migration)).await?, &mark);
+        let mut marked = accounts(&session, &locked(migration)).await?;
+        // Home again: what it was fenced with on the leg there.
+        if migration.is_back() && !read_only {
+            marked.extend(accounts(&session, &locked(&migration.there())).await?);
+        }
+        let mut statements = altered(marked, &mark);
         if !statements.is_empty() {
             // The server leaves an empty object where there was nothing before.
             statements.push(
@@ -102,7 +110,9 @@ impl Mysql {
             return Ok(());
         }
         // The source serves again, which is what counts; the next look before a window finds the way back down.
-        if let Err(failure) = self.rest_back(&session, migration).await {
+        if !migration.is_back()
+            && let Err(failure) = self.rest_back(&session, migration).await
+        {
             tracing::warn!(code = failure.code, "the way back: {failure}");
         }
         // Last, since it needs room on the disk: a server that restarts before comes up closed, and is opened again.

@@ -157,13 +157,13 @@ impl Engine for Mysql {
 
     async fn reached_through(&self, migration: &Migration, through: &str) -> Result<(), Failure> {
         let account = names::replication(migration);
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         let password = secret::password(&path, &account).map_err(|error| file(&path, &error))?;
         entrance::reach(&*self.session().await?, &account, &password, through).await
     }
 
     async fn credential(&self, migration: &Migration) -> Result<String, Failure> {
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         secret::keep_sha2(&path, &names::replication(migration)).map_err(|error| file(&path, &error))
     }
 

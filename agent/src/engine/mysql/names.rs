@@ -33,13 +33,19 @@ fn for_use(migration: &Migration, part: &str) -> String {
     if name.len() <= LONGEST {
         return name;
     }
-    let digest = blake3::hash(migration.as_str().as_bytes()).to_hex();
+    let digest = blake3::hash(migration.name().as_bytes()).to_hex();
     format!("flytt_{}_{part}", &digest[..20])
 }
 
 /// The source's account on the target, and the name of its channel there, on the way back.
 pub(super) fn back(migration: &Migration) -> String {
     for_use(migration, "back")
+}
+
+/// Under this key the password of [`replication`] is kept. On the leg back that of the account that proves the way through the routers
+/// is another one.
+pub(super) fn password(migration: &Migration) -> String {
+    if migration.is_back() { format!("{}.home", migration.name()) } else { migration.as_str().to_owned() }
 }
 
 /// Under this key its password is kept; no migration can be called so.

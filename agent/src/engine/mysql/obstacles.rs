@@ -27,7 +27,10 @@ impl Mysql {
                 "switch it on and restart the server: a fence must hold across a restart",
             ));
         }
-        let status = self.replica_status(&session).await?;
+        let status = match migration.is_back() {
+            true => self.back_status(&session, migration).await?,
+            false => self.replica_status(&session).await?,
+        };
         match self.now_serving().await? {
             // The fence persists these, and takes them away again when it is taken back.
             Serving::Writable => {

@@ -56,14 +56,15 @@ impl Mysql {
                 Change::Server(Verb::Checkpoint),
                 Change::Server(Verb::FollowBack { host: names::LOOPBACK.to_owned(), port: self.config.tunnel_port }),
             ]),
-            Intent::Rejoin(_) => Err(super::super::no_way_back("mysql")),
+            // It follows already.
+            Intent::Rejoin(_) => Ok(Vec::new()),
             Intent::Retire => {
                 Ok(vec![drop_account(&names::replication(migration), names::LOOPBACK), Change::Server(Verb::Return)])
             }
             // The agent's own account on the source outlives the copy: it goes with the admission, and its password with it.
             Intent::Forget { role: v1::Role::Source } => Ok(vec![gone(self.back_passfile(migration))]),
             Intent::Forget { .. } => {
-                let mut changes = vec![gone(secret::passfile(&self.state, migration.as_str()))];
+                let mut changes = vec![gone(secret::passfile(&self.state, &names::password(migration)))];
                 // The agent's own account went with a copy whose server is down by now and could not drop it.
                 if process::server(&self.config.data_directory).is_none() {
                     changes.push(gone(secret::passfile(&self.state, names::OWN_PASSWORD)));
@@ -109,7 +110,7 @@ impl Mysql {
 
     /// A replica is read-only already; the gate keeps out whoever could write all the same once it follows nobody.
     fn gate(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         let role = names::replication(migration);
         let verifier = secret::keep_sha2(&path, &role).map_err(|error| super::file(&path, &error))?;
         Ok(vec![
@@ -140,8 +141,9 @@ impl Mysql {
             }
             v1::Role::Router | v1::Role::Unspecified => {}
         }
-        changes.push(gone(secret::passfile(&self.state, migration.as_str())));
+        changes.push(gone(secret::passfile(&self.state, &names::password(migration))));
         changes.push(gone(self.back_passfile(migration)));
+        changes.push(gone(secret::passfile(&self.state, &names::password(&migration.back()))));
         changes.push(gone(self.mark(&names::database(migration)).path().to_owned()));
         changes.push(gone(self.dump_record(migration)));
         Ok(changes)

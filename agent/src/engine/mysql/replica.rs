@@ -80,7 +80,7 @@ impl Mysql {
                 "seed the target again",
             ));
         }
-        let path = secret::passfile(&self.state, migration.as_str());
+        let path = secret::passfile(&self.state, &names::password(migration));
         let password = secret::password(&path, &account).map_err(|error| super::file(&path, &error))?;
         session.run("stop replica for channel ''").await?;
         // Without a count of retries it gives up for good after ten of them (8.4 and later).
@@ -130,8 +130,11 @@ impl Mysql {
     }
 
     /// Follows nobody any more. Whoever may write through `read_only` could write now: behind the gate that is the agent alone.
-    pub(super) async fn promote(&self) -> Result<(), Failure> {
+    pub(super) async fn promote(&self, migration: &Migration) -> Result<(), Failure> {
         self.detach().await?;
+        if migration.is_back() {
+            self.detach_back(migration).await?;
+        }
         let session = self.session().await?;
         session.run("set persist super_read_only = off").await?;
         self.wake_events().await

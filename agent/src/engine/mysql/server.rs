@@ -30,7 +30,7 @@ impl Mysql {
                 Serving::Standby | Serving::Down => Ok(()),
             },
             Verb::EndSessions { drain_ms } => self.end_sessions(migration, Duration::from_millis(*drain_ms)).await,
-            Verb::Promote => self.promote().await,
+            Verb::Promote => self.promote(migration).await,
             Verb::OwnAccounts => self.make_own_accounts().await,
             Verb::DropAccounts => self.drop_own_accounts(migration).await,
             Verb::Close { .. } => self.close(migration).await,

@@ -36,7 +36,7 @@ impl Mysql {
             port: self.config.tunnel_port,
             role: names::clone(migration),
             slot: name,
-            passfile: secret::passfile(&self.state, migration.as_str()),
+            passfile: secret::passfile(&self.state, &names::password(migration)),
             tls: true,
             max_rate: order.max_rate,
             fast_checkpoint: false,
