@@ -78,7 +78,7 @@ enum Command {
         #[arg(long, value_name = "CODE")]
         accept: Vec<String>,
     },
-    /// Before the point of no return: undo everything. After it (PostgreSQL): move back, with all that was written since.
+    /// Before the point of no return: undo everything. After it: move back, with all that was written since.
     Rollback { migration: Migration },
     /// After the move: remove everything that flytt left on any host.
     Finish {
