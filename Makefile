@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-samples bench-probe bench-seed
+.PHONY: help setup demo test test-faults check bench bench-samples bench-probe bench-seed
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,11 @@ demo: setup ## move a throw-away database under load on this machine, and show w
 test: setup ## every test; the last line counts them
 	cargo build --workspace --locked
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
+
+test-faults: setup ## kills at random moments, there and back, each engine: FLYTT_KILLS of each (100: a quarter of an hour each)
+	cargo build --workspace --locked
+	@.ci/summed env FLYTT_KILLS=$${FLYTT_KILLS:-100} cargo test --workspace --locked --test real_moments -- \
+		--ignored --nocapture --test-threads=1 kills_at_random_moments
 
 check: setup ## formatting, lints, unit tests, dependencies
 	cargo fmt --all --check

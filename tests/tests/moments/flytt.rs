@@ -145,6 +145,13 @@ impl Flytt {
         assert_eq!(ended.signal, Some(9), "it had ended by itself: {ended}");
     }
 
+    /// The same, whether or not it is still there.
+    pub(crate) fn kill_if_there(&self) {
+        if let Some(pid) = self.child.id() {
+            let _ = kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGKILL);
+        }
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.signal(Signal::SIGINT);

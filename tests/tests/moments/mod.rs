@@ -12,6 +12,7 @@ pub(crate) mod left;
 mod mariadb;
 mod mysql;
 mod other_version;
+mod random;
 mod secrets;
 pub(crate) mod shell;
 pub(crate) mod slow;
