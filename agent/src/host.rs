@@ -245,10 +245,12 @@ impl Host {
         let book = self.ledger.book();
         let mut kinds =
             book.operations.iter().filter(|(id, _)| id.migration == there).filter_map(|(_, it)| it.action.kind.as_ref());
-        kinds.find_map(|kind| match kind {
-            v1::action::Kind::Tunnel(tunnel) if !migration.is_back() => crate::action::peer(tunnel.source.as_ref()).ok(),
-            v1::action::Kind::Arm(arm) if migration.is_back() => crate::action::peer(arm.target.as_ref()).ok(),
-            _ => None,
+        kinds.find_map(|kind| {
+            if let (v1::action::Kind::Tunnel(tunnel), false) = (kind, migration.is_back()) {
+                return crate::action::peer(tunnel.source.as_ref()).ok();
+            }
+            let (v1::action::Kind::Arm(arm), true) = (kind, migration.is_back()) else { return None };
+            crate::action::peer(arm.target.as_ref()).ok()
         })
     }
 

@@ -9,10 +9,10 @@ fn back_home(role: v1::Role, at: &At) -> Vec<Change> {
         return Vec::new();
     }
     let of = |kind: &v1::action::Kind| matches!(kind, v1::action::Kind::Surrender(_) | v1::action::Kind::Rejoin(_));
-    let files = at.host.changes_of(&at.migration, of).into_iter().filter_map(|change| match change {
+    let files = at.host.changes_of(&at.migration, of).into_iter().filter_map(|change| {
+        let Change::File(file) = change else { return None };
         // A signal is the server's own to remove, and it did when it was promoted.
-        Change::File(file) if file.had.is_some() => Some(Change::File(crate::change::File { want: file.had.clone(), ..file })),
-        _ => None,
+        file.had.is_some().then(|| Change::File(crate::change::File { want: file.had.clone(), ..file }))
     });
     let mut files: Vec<Change> = files.collect();
     files.dedup();

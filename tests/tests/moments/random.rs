@@ -89,7 +89,7 @@ async fn ends(scene: Scene, canary: Canary, place: Place) {
 }
 
 async fn kills(engine: Engine) {
-    let kills: u32 = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let kills: u32 = std::env::var_os(KILLS).and_then(|text| text.to_str()?.parse().ok()).unwrap_or(20);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = now.as_nanos() as u64 | 1;
     println!("{kills} kills of {}, seed {seed}", engine.name());
@@ -123,7 +123,7 @@ async fn kills(engine: Engine) {
     }
     match at {
         Place::Following => now.ends(canary, Holder::Source).await,
-        other => ends(now, canary, other).await,
+        Place::Moved | Place::Stranded | Place::MovedBack => ends(now, canary, at).await,
     }
 }
 
