@@ -387,6 +387,6 @@ fn as_seen_by(source: &str, route: RouteState) -> RouteState {
     match route {
         RouteState::Source if source != OLD => RouteState::Target,
         RouteState::Target if source != OLD => RouteState::Source,
-        same => same,
+        RouteState::Source | RouteState::Target | RouteState::Held | RouteState::Staged => route,
     }
 }
