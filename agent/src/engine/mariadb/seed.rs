@@ -24,7 +24,9 @@ use crate::{
 const PREPARE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// Commits may wait so long for the end of a copy: less than clients commonly wait for their server.
 const HOLD_LIMIT: Duration = Duration::from_secs(20);
-const END_LIMIT: Duration = Duration::from_secs(10);
+/// A process that waits for its disk is not gone before that answers, and a slow one has much to take of what was written behind.
+/// Below what an undo may take in all.
+const END_LIMIT: Duration = Duration::from_secs(90);
 /// Bytes of memory for applying the log that was written meanwhile.
 const PREPARE_MEMORY: (u64, u64) = (64 << 20, 2 << 30);
 

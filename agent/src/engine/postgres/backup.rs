@@ -17,7 +17,9 @@ use crate::{
 };
 
 const VERIFY_LIMIT: Duration = Duration::from_secs(24 * 3600);
-const END_LIMIT: Duration = Duration::from_secs(10);
+/// A process that waits for its disk is not gone before that answers, and a slow one has much to take of what was written behind.
+/// Below what an undo may take in all.
+const END_LIMIT: Duration = Duration::from_secs(90);
 
 impl Postgres {
     pub(super) async fn copy(&self, backup: &Backup, progress: mpsc::Sender<Progress>) -> Result<(), Failure> {

@@ -28,7 +28,9 @@ const MAKE_LIMIT: Duration = Duration::from_secs(120);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// An orderly end tells the source that nobody will come back; by force it waits for that (see `admitted`).
 const ORDERLY: Duration = Duration::from_secs(10);
-const FORCED: Duration = Duration::from_secs(10);
+/// A process that waits for its disk is not gone before that answers, and a slow one has much to take of what was written behind.
+/// Below what an undo may take in all.
+const FORCED: Duration = Duration::from_secs(80);
 
 /// No logs, which would have the words of the source's administrators one day.
 const SETUP: &[&str] = &["set session sql_mode = '', autocommit = 1, wait_timeout = 31536000"];
