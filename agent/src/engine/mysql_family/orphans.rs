@@ -24,7 +24,7 @@ impl Session {
             Err(failure) if failure.sentence.contains(NOT_EMPTY) => {
                 let encoded = self.value(&format!("select cast(convert({} using filename) as binary)", literal(name))).await?;
                 let of_it = format!("left(NAME, {}) = {}", encoded.len() + 1, literal(&format!("{encoded}/")));
-                let known = format!("select count(*) from information_schema.INNODB_SYS_TABLESPACES where {of_it}");
+                let known = format!("select count(*) from information_schema.INNODB_SYS_TABLES where {of_it}");
                 let directory = PathBuf::from(self.value("select @@datadir").await?).join(&encoded);
                 let is_forgotten = self.value(&known).await.is_ok_and(|count| count == "0");
                 let dropped = if is_forgotten && take_away(&directory).is_ok() { self.run(&drop).await } else { Err(failure) };
