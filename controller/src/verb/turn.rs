@@ -1,7 +1,7 @@
 //! The leg back, once the move is over: the same cutover with the roles exchanged, with all that was written on either side.
 
 use super::{
-    cutover::{complete, cut, moved, way_back},
+    cutover::{cut, way_back},
     *,
 };
 
@@ -54,16 +54,9 @@ fn must_follow(there: &Held) -> Result<(), Halt> {
 pub(super) async fn resume(session: &Session, mut there: Held, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
     let mut drive = back.drive(view);
-    if drive.journal.status.milestone == Some(Milestone::Moved) {
-        let window = moved(&mut drive).await?;
-        return moved_back(&mut there, window).await;
-    }
     drive.take_charge("resume").await?;
     if drive.surrendered().await? {
-        let window = match complete(&mut drive).await {
-            Ok(()) => moved(&mut drive).await?,
-            Err(_) => cut(&mut drive).await?,
-        };
+        let window = cut(&mut drive).await?;
         return moved_back(&mut there, window).await;
     }
     let left = way_back(&mut drive).await.map_err(|failure| stuck(&there.spec.name, failure))?;
@@ -105,7 +98,13 @@ async fn stayed(there: &Spec, back: &mut Held, halt: Halt, view: &mut dyn View) 
     let serves = format!("the way back was taken back; {target} serves as before");
     let mut drive = back.drive(view);
     match drive.target_is_burned().await {
-        Ok(false) => return halt.now(format!("{serves}, {source} follows it")).then(format!("flytt rollback {name}")),
+        Ok(false) if drive.journal.status.is_done(&step("follow")) => {
+            return halt.now(format!("{serves}, {source} follows it")).then(format!("flytt rollback {name}"));
+        }
+        Ok(false) => {
+            let now = format!("{serves}; that {source} follows it could not be made sure");
+            return halt.now(now).then(format!("flytt status {name}"));
+        }
         Ok(true) => {}
         Err(failure) => {
             return Halt::new(Exit::NeedsResume, [failure])
@@ -129,6 +128,8 @@ async fn stayed(there: &Spec, back: &mut Held, halt: Halt, view: &mut dyn View) 
 async fn follow_again(drive: &mut Drive<'_>) -> Result<(), Stopped> {
     drive.take_charge("resume").await.map_err(Stopped::Journal)?;
     drive.back(Phase::Replicate..=Phase::Replicate).await.map_err(Stopped::Journal)?;
-    drive.forward(Phase::Replicate..=Phase::Replicate).await?;
-    drive.journal.write(Event::Reached { milestone: Milestone::TakenBack }).await.map_err(Stopped::Journal)
+    let followed = drive.forward(Phase::Replicate..=Phase::Replicate).await;
+    // It is over either way: one that can follow no more must not keep the move from being finished.
+    drive.journal.write(Event::Reached { milestone: Milestone::TakenBack }).await.map_err(Stopped::Journal)?;
+    followed
 }

@@ -72,6 +72,29 @@ async fn whoever_dies_on_the_way_back_of_a_mariadb_one_side_serves_with_everythi
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_that_was_promoted_and_given_up_on_the_way_back_does_not_keep_the_move_from_being_finished() {
+    let scene = Scene::of(Engine::Mariadb, 10, UNLIMITED).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    scene.must(&CUTOVER).await;
+    let mut back = scene.flytt(&ROLLBACK);
+    back.comes_to(Ends("cut-promote")).await;
+    back.kill_hard().await;
+    scene.recovered(&canary).await;
+    scene.assert_holder(Holder::Target).await;
+    for _ in 0..2 {
+        let resume = scene.flytt(&RESUME).end().await;
+        assert_eq!(resume.code, Some(7), "{resume}");
+        assert!(resume.to_string().contains("does not follow it again"), "{resume}");
+    }
+    scene.must(&["finish", MIGRATION]).await;
+    scene.recovered(&canary).await;
+    scene.assert_holder(Holder::Target).await;
+    scene.assert_nothing_lost(canary, Holder::Target).await;
+    scene.stage.tear_down().await;
+}
+
 async fn whoever_dies(scene: Scene, moments: &[Moment]) {
     let canary = scene.canary().await;
     scene.following().await;

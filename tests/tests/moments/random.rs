@@ -12,7 +12,7 @@ const KILLS: &str = "FLYTT_KILLS";
 /// A window takes some hundred milliseconds, and what comes before it as long.
 const LATEST_MS: u64 = 1_500;
 
-/// Who may be killed. Agents are started anew by their supervisor, and the router by its own.
+/// Who may be killed. Agents are started anew by their supervisor.
 const VICTIMS: [&str; 5] = ["controller", "source's agent", "target's agent", "router's agent", "nobody"];
 
 /// Numbers that look like chance (xorshift), from a seed that is shown.
