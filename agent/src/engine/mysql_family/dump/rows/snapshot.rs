@@ -50,6 +50,8 @@ pub(super) struct Snapshot {
     ours: schema::Ours,
     /// At rest, each in the same state as at the beginning.
     readers: Mutex<Vec<Conn>>,
+    /// By these the server knows them.
+    threads: String,
     /// As many as there are readers at rest.
     free: Semaphore,
     /// Readers that are not lost, at rest or not.
@@ -77,11 +79,12 @@ impl Snapshot {
         let (sessions, position) = at_one_position(&*server, wide).await?;
         let pieces = cut(&control, &schema, lending.piece).await?;
         let readers: Vec<Conn> = sessions.into_iter().map(Session::into_conn).collect::<Result<_, _>>()?;
+        let threads = readers.iter().map(|reader| reader.id().to_string()).collect::<Vec<_>>().join(", ");
         let lease_ms = lending.lease.as_millis().try_into().unwrap_or(u64::MAX);
         let manifest = Manifest { snapshot: name()?, lease_ms, position, sessions: wide.try_into().unwrap_or(1), schema, pieces };
         let (free, left, used) = (Semaphore::new(readers.len()), AtomicUsize::new(readers.len()), Instant::now().into());
         let (readers, ended) = (readers.into(), CancellationToken::new());
-        Ok(Self { manifest, server, ours, readers, free, left, control, used, ended, lease: lending.lease })
+        Ok(Self { manifest, server, ours, readers, threads, free, left, control, used, ended, lease: lending.lease })
     }
 
     pub(super) fn is_usable(&self) -> bool {
@@ -166,12 +169,21 @@ impl Snapshot {
         self.free.close();
     }
 
-    /// Its sessions end, those that are reading, too.
+    /// Its sessions end, those that are reading, too. Returns once the server has none of them, and so none of their transactions.
     pub(super) async fn close(&self) {
         self.end();
         let readers: Vec<Conn> = self.readers.lock().await.drain(..).collect();
         // Whatever comes of the word, the driver then closes the socket.
         join_all(readers.into_iter().map(|reader| timeout(SHORT, reader.disconnect()))).await;
+        let there = format!("select count(*) from information_schema.PROCESSLIST where ID in ({})", self.threads);
+        let none_is_there = async {
+            while self.control.value(&there).await.is_ok_and(|count| count != "0") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(SHORT, none_is_there).await.is_err() {
+            tracing::warn!("the server still has sessions of a snapshot that has ended");
+        }
     }
 }
 
