@@ -13,6 +13,9 @@ use flytt_proto::{
 
 use crate::{apply, baton::Phase, change::Change, host::Host, import, lease, ledger::State};
 
+/// Nobody is served before this is over. Whoever copies next ends what is left then, and waits for as long as the disk needs.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
 /// What an earlier process of this agent left at work: leases go on or end, tunnels open again, copies are ended, and
 /// past the point of no return the move is completed.
 pub(crate) async fn take_up(host: &Arc<Host>) {
@@ -41,7 +44,7 @@ pub(crate) async fn take_up(host: &Arc<Host>) {
             Some(v1::action::Kind::Seed(_)) if matches!(operation.state, State::Began | State::Undoing) => {
                 for change in &operation.changes {
                     if let (Change::Backup(backup), Ok(engine)) = (change, host.engine())
-                        && let Err(failure) = engine.end_backup(backup).await
+                        && let Ok(Err(failure)) = tokio::time::timeout(END_LIMIT, engine.end_backup(backup)).await
                     {
                         tracing::error!(migration = %id.migration, code = failure.code, "{failure}");
                     }

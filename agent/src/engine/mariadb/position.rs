@@ -63,12 +63,11 @@ impl Mariadb {
             if session.value(&sql).await? == "0" {
                 break;
             }
-            // A source that was closed for good follows by the connection of its way back.
-            let status = match self.slave_status(&session).await? {
-                None => session.named("show all slaves status").await?,
-                status => status,
-            };
-            let Some(status) = status else {
+            let Some(status) = self.slave_status(&session).await? else {
+                // A source that was closed for good follows by the connection of its way back.
+                if self.applies(&session).await? {
+                    continue;
+                }
                 let sentence = "the server replicates from nobody";
                 return Err(Failure::refused("NOT_A_STANDBY", sentence, "look at SHOW SLAVE STATUS and at the server's log"));
             };

@@ -100,12 +100,11 @@ impl Mysql {
             if session.value(&sql).await? == "0" {
                 break;
             }
-            // A source that was closed for good follows by the channel of its way back.
-            let status = match self.replica_status(&session).await? {
-                None => session.named("show replica status").await?,
-                status => status,
-            };
-            let Some(status) = status else {
+            let Some(status) = self.replica_status(&session).await? else {
+                // A source that was closed for good follows by the channel of its way back.
+                if super::replica::applies(&session).await? {
+                    continue;
+                }
                 let sentence = "the server replicates from nobody";
                 return Err(Failure::refused("NOT_A_STANDBY", sentence, "look at SHOW REPLICA STATUS and at the server's log"));
             };
