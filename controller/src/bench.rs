@@ -140,11 +140,16 @@ async fn cutovers(options: &Options, stop: &CancellationToken) -> Result<Value, 
         (step.clone(), json!(median(times)))
     });
     let steps: serde_json::Map<String, Value> = steps.collect();
+    // When it was, beside when the cutover was asked for, and where its time went.
+    let gap = |run: &Value| run["longest_gap_ms"].as_f64().unwrap_or_default();
+    let worst = runs.iter().max_by(|a, b| gap(a).total_cmp(&gap(b)));
+    let keys = ["longest_gap_from_ms", "cutover_asked_ms", "cutover_ms"];
+    let worst = worst.map(|run| keys.iter().map(|key| ((*key).to_owned(), run[*key].clone())).collect::<serde_json::Map<_, _>>());
     Ok(json!({
         "bench": format!("cutover/{}/longest-gap", options.engine.name()), "ours": median(all("longest_gap_ms")), "peer": null, "ratio": null,
         "unit": "ms", "runs": runs.len(), "worst": all("longest_gap_ms").into_iter().fold(0.0, f64::max),
         "writers": scene.writers, "writes_acknowledged": sum("writes_acknowledged"), "writes_lost": sum("writes_lost"),
-        "connections_refused": sum("connections_refused"), "sessions_cut": sum("sessions_cut"), "cutover_ms": steps,
+        "connections_refused": sum("connections_refused"), "sessions_cut": sum("sessions_cut"), "cutover_ms": steps, "worst_run": worst,
     }))
 }
 

@@ -80,6 +80,8 @@ enum Command {
     },
     /// Before the point of no return: undo everything. After it: move back, with all that was written since.
     Rollback { migration: Migration },
+    /// Break-glass: one side is lost for good between surrender and opening, and the other is to serve.
+    Recover(verb::RecoverOptions),
     /// After the move: remove everything that flytt left on any host.
     Finish {
         migration: Migration,
@@ -176,6 +178,7 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
             verb::resume(&session()?, &migration, accepted, view).await
         }
         Command::Rollback { migration } => verb::rollback(&session()?, &migration, view).await,
+        Command::Recover(options) => verb::recover(&session()?, options, view).await,
         Command::Finish { migration, revert_tuning } => {
             let settings = if revert_tuning { verb::Settings::Revert } else { verb::Settings::Keep };
             verb::finish(&session()?, &migration, settings, view).await

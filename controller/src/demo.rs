@@ -10,6 +10,7 @@ use flytt_proto::{
     name::{HostName, Migration},
     v1,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +115,8 @@ struct Measured {
     /// Of the cutover: id, what it does, milliseconds; in the plan's order.
     steps: Vec<(String, &'static str, f64)>,
     seeded: v1::outcome::Seeded,
+    /// When the cutover was asked for, since the load began.
+    asked_ms: f64,
 }
 
 /// The move of this stage, as a file; copied as fast as it goes.
@@ -145,6 +148,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     verb::start(&session, &file, BTreeSet::new(), view).await?;
     let seeded = seeded(&session, &name)?;
     unless_stopped(&stop, load()).await?;
+    let asked = Timestamp::now();
     verb::cutover(&session, &name, view).await?;
     unless_stopped(&stop, load()).await?;
     let record = canary.stop().await;
@@ -162,7 +166,8 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     });
     let steps = steps.collect();
     verb::finish(&session, &name, verb::Settings::Keep, view).await?;
-    Ok(Measured { record, verification, steps, seeded })
+    let asked_ms = asked.duration_since(record.report.started).as_secs_f64() * 1e3;
+    Ok(Measured { record, verification, steps, seeded, asked_ms })
 }
 
 pub(crate) fn mib_s(bytes: u64, ms: u64) -> f64 {
@@ -170,7 +175,7 @@ pub(crate) fn mib_s(bytes: u64, ms: u64) -> f64 {
 }
 
 fn tell(options: &Options, measured: &Measured) -> Result<Answer, Halt> {
-    let Measured { record, verification, steps, seeded } = measured;
+    let Measured { record, verification, steps, seeded, asked_ms } = measured;
     let report = &record.report;
     let lost = verification.lost.len();
     let (copied, verified) = (mib_s(seeded.bytes, seeded.copy_ms), mib_s(seeded.bytes, seeded.elapsed_ms));
@@ -181,6 +186,8 @@ fn tell(options: &Options, measured: &Measured) -> Result<Answer, Halt> {
         "writes_acknowledged": report.acknowledged,
         "writes_lost": lost,
         "longest_gap_ms": round(report.longest_gap.ms),
+        "longest_gap_from_ms": round(report.longest_gap.from_ms),
+        "cutover_asked_ms": round(*asked_ms),
         "connections_refused": report.connects.failed(),
         "sessions_cut": report.sessions_cut,
         "cutover_ms": times,

@@ -134,6 +134,13 @@ impl Drive<'_> {
         self.charge(seen, command).await
     }
 
+    /// The same, so far beyond it that nothing which is still under way can speak for the move again.
+    pub async fn take_charge_for_good(&mut self, command: &str) -> Result<(), Failure> {
+        const FAR: u64 = 1_000_000;
+        let (seen, _) = self.epochs().await;
+        self.charge(Epoch(seen.max(self.journal.status.epoch).0 + FAR), command).await
+    }
+
     async fn charge(&mut self, seen: Epoch, command: &str) -> Result<(), Failure> {
         let epoch = self.journal.status.epoch.max(seen).next();
         self.journal.write(Event::Charged { epoch, command: command.to_owned() }).await
@@ -141,7 +148,8 @@ impl Drive<'_> {
 
     /// The highest epoch that any agent has seen, and the highest of a controller.
     async fn epochs(&mut self) -> (Epoch, Epoch) {
-        let (hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
+        let (mut hosts, observer, name) = (self.plan.hosts(), &self.fleet.observer, &self.spec.name);
+        hosts.retain(|host| !self.is_lost(host));
         // One that does not answer at once refuses us itself, where somebody else is in charge: the others are not kept waiting.
         let soon = Duration::from_secs(2);
         let ask = async |host| tokio::time::timeout(soon, observer.baton(host, name)).await.unwrap_or_else(|_| Err(silent(host)));
@@ -163,14 +171,26 @@ impl Drive<'_> {
     /// Does every step of these phases that is not done. In the window, everything before the point of no return must fit
     /// into the outage budget.
     pub async fn forward(&mut self, phases: RangeInclusive<Phase>) -> Result<(), Stopped> {
-        let steps: Vec<Step> = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).cloned().collect();
+        let steps = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).cloned().collect();
+        self.run(steps).await
+    }
+
+    /// What is left of the window once the target is open.
+    pub async fn forward_from_open(&mut self) -> Result<(), Stopped> {
+        let window = self.plan.steps.iter().filter(|step| step.phase == Phase::Cutover);
+        let steps = window.skip_while(|step| step.id.as_str() != step::OPEN).cloned().collect();
+        self.run(steps).await
+    }
+
+    async fn run(&mut self, steps: Vec<Step>) -> Result<(), Stopped> {
         let mut window: Option<Instant> = None;
         let mut renewer: Option<Renewer> = None;
         for step in &steps {
-            if self.journal.status.is_done(&step.id) {
+            if self.journal.status.is_done(&step.id) || self.is_lost(&step.on) {
                 continue;
             }
-            let surrendered = self.journal.status.is_done(&step::SURRENDER.parse().expect("a name of the table"));
+            let surrendered = self.journal.status.is_done(&step::SURRENDER.parse().expect("a name of the table"))
+                || self.is_lost(&self.spec.source);
             let mut limit = step.limit;
             if step.phase == Phase::Cutover && !surrendered {
                 let began = *window.get_or_insert_with(Instant::now);
@@ -302,9 +322,17 @@ impl Drive<'_> {
         Ok(())
     }
 
+    /// Whether a person has said that the host is gone for good.
+    pub fn is_lost(&self, host: &HostName) -> bool {
+        self.journal.status.lost.contains(host)
+    }
+
     /// Whether the source has surrendered. Not to know is an answer, and stops us.
     pub async fn surrendered(&self) -> Result<bool, Failure> {
         use v1::baton_state::Phase;
+        if self.is_lost(&self.spec.source) {
+            return Ok(true);
+        }
         let begun = self.journal.status.is_open(&step::SURRENDER.parse().expect("a name of the table"));
         if !begun {
             return Ok(false);

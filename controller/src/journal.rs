@@ -9,7 +9,7 @@ use flytt_proto::{
     failure::Failure,
     fuse::Fuse,
     gate::Gate,
-    name::{Epoch, Migration, StepId},
+    name::{Epoch, HostName, Migration, StepId},
     record::{Record, Row},
     v1,
 };
@@ -57,6 +57,17 @@ pub enum Event {
     Accepted {
         gates: Vec<Gate>,
     },
+    /// A person vouches that this host is lost for good, so that the other may serve, and types what stands for the state seen.
+    Recovering {
+        keep: HostName,
+        lost: HostName,
+        fingerprint: String,
+        reason: String,
+    },
+    /// It came to that: this host is asked for nothing any more.
+    Lost {
+        host: HostName,
+    },
     /// What was found by the gates, before or while a step was done.
     Found {
         step: StepId,
@@ -103,6 +114,10 @@ pub struct Status {
     pub milestone: Option<Milestone>,
     /// Gates that the operator overrides.
     pub accepted: BTreeSet<Gate>,
+    /// Who is to serve, as a person decided, whatever came of it: with the fingerprint that was typed, and the reason.
+    pub recovering: Option<(HostName, String, String)>,
+    /// Hosts that are gone for good.
+    pub lost: BTreeSet<HostName>,
     /// What the gates found, in the order in which they did.
     pub found: Vec<v1::Finding>,
     /// Unix milliseconds of the newest event.
@@ -173,6 +188,13 @@ impl Status {
             }
             Event::Reached { milestone } => self.milestone = Some(*milestone),
             Event::Accepted { gates } => self.accepted.extend(gates),
+            Event::Recovering { keep, fingerprint, reason, .. } => {
+                self.milestone = None;
+                self.recovering = Some((keep.clone(), fingerprint.clone(), reason.clone()));
+            }
+            Event::Lost { host } => {
+                self.lost.insert(host.clone());
+            }
             Event::Found { findings, .. } => self.found.extend(findings.iter().cloned()),
         }
         Ok(self)

@@ -54,7 +54,7 @@ const MOVE: &[Row] = &[
     row(named::FENCE,     Cutover,   Source,      Undo,            secs(30),    "C2 C3 fence the source, final position",   fence),
     row("cut-catch-up",   Cutover,   Target,      NothingToUndo,   secs(30),    "C4 apply everything up to it",             catch_up),
     row("cut-stage",      Cutover,   EveryRouter, Undo,            secs(5),     "C5 stage the target, still held",          stage),
-    row("cut-promote",    Cutover,   Target,      Undo,            secs(30),    "C6 promote behind the gate, prove it",     promote),
+    row(named::PROMOTE,   Cutover,   Target,      Undo,            secs(30),    "C6 promote behind the gate, prove it",     promote),
     row(named::SURRENDER, Cutover,   Source,      PointOfNoReturn, secs(10),    "C7 surrender: point of no return",         surrender),
     row(named::OPEN,      Cutover,   Target,      NothingToUndo,   secs(60),    "C8 open the target",                       open),
     row("cut-release",    Cutover,   EveryRouter, NothingToUndo,   secs(60),    "C9 release connections to the target",     release),
@@ -465,7 +465,7 @@ fn promote(_: &Spec, known: &Known, _: &Step) -> Option<Kind> {
 /// A third of the lease must be left, so that a slow disk cannot make the surrender race its end.
 fn surrender(spec: &Spec, known: &Known, _: &Step) -> Option<Kind> {
     Some(Kind::Surrender(v1::Surrender {
-        closed: Some(known.artefact("cut-promote")?),
+        closed: Some(known.artefact(named::PROMOTE)?),
         target: Some(known.peer(&spec.target)?),
         margin_ms: millis(spec.cutover.lease) / 3,
     }))

@@ -11,6 +11,7 @@ pub mod gtid_set;
 pub mod identity;
 pub mod name;
 pub mod record;
+pub mod recovery;
 
 mod hex;
 mod standing;

@@ -124,11 +124,14 @@ impl Migration {
 /// The steps that an agent must find in its own ledger, because it may have to end or complete them alone.
 pub mod step {
     pub const FENCE: &str = "cut-fence";
+    pub const PROMOTE: &str = "cut-promote";
     pub const SURRENDER: &str = "cut-surrender";
     pub const OPEN: &str = "cut-open";
     pub const RETIRE: &str = "cut-retire";
     pub const ARM: &str = "back-arm";
     pub const REJOIN: &str = "back-rejoin";
+    /// Of no plan: on a source whose target is lost.
+    pub const RECOVER: &str = "recover";
 }
 
 /// `<migration>/<step>`: the idempotency key of everything that is done to a host.

@@ -1,6 +1,7 @@
 //! The whole move on fakes: in a loop over everything that can die, at every point at which it can.
 
 mod lab;
+mod lost;
 mod samples;
 
 use flytt::{

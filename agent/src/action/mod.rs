@@ -32,6 +32,7 @@ pub(crate) mod probe;
 mod promote;
 mod prove;
 mod ready;
+mod recover;
 mod rejoin;
 mod release;
 mod retire;
@@ -151,6 +152,7 @@ pub(crate) fn intent(action: &v1::Action) -> Result<Box<dyn Intent>, Failure> {
         Kind::Mark(it) => Box::new(it),
         Kind::Arrive(it) => Box::new(it),
         Kind::Rejoin(it) => Box::new(it),
+        Kind::Recover(it) => Box::new(it),
     })
 }
 

@@ -82,6 +82,9 @@ pub enum Command {
     Down,
     /// Target: a new copy takes the place of the burned one.
     Reseed { epoch: Epoch },
+
+    /// Either side, between surrender and opening: a person vouches that the other is lost for good. It stands on no artefact.
+    Recover { epoch: Epoch },
 }
 
 /// What is recorded. Each carries what it was decided on, so that the fold checks the same guards again.
@@ -104,6 +107,8 @@ pub enum BatonEvent {
     Burning { epoch: Epoch },
     Burned,
     Reseeded,
+
+    Recovered { epoch: Epoch },
 }
 
 /// What the host must look like, once the event is recorded; brought about again after every restart.
@@ -231,6 +236,7 @@ impl Baton {
             Command::Burn { epoch } => BatonEvent::Burning { epoch },
             Command::Down => BatonEvent::Burned,
             Command::Reseed { .. } => BatonEvent::Reseeded,
+            Command::Recover { .. } => BatonEvent::Recovered { epoch: raised },
         }
     }
 
@@ -302,7 +308,8 @@ impl Command {
             | Command::Surrender { epoch, .. }
             | Command::Promote { epoch, .. }
             | Command::Burn { epoch }
-            | Command::Reseed { epoch } => Some(*epoch),
+            | Command::Reseed { epoch }
+            | Command::Recover { epoch } => Some(*epoch),
             Command::Shut
             | Command::Fenced { .. }
             | Command::LeaseEnded

@@ -78,6 +78,7 @@ impl Source {
             }
             (Source::Serving, Command::Return { receipt }) => receipt.kind == Kind::BurnReceipt,
             (Source::Retired { .. }, Command::Retire { .. }) => true,
+            (Source::Serving, Command::Recover { .. }) => true,
             _ => false,
         }
     }
@@ -112,6 +113,10 @@ impl Source {
                 baton.check_claim(guards, Guard::ReturnNeedsBurnReceipt, receipt, Kind::BurnReceipt)?;
                 check(Guard::ReceiptJournal, receipt.journal.as_ref() == Some(journal))?;
                 check(Guard::ReceiptEpoch, receipt.epoch >= baton.epoch)?;
+                check(Guard::EpochRaised, *epoch > baton.epoch.max(baton.command_epoch))?;
+                Ok((*epoch, Source::Serving))
+            }
+            (Source::Surrendered { .. }, BatonEvent::Recovered { epoch }) => {
                 check(Guard::EpochRaised, *epoch > baton.epoch.max(baton.command_epoch))?;
                 Ok((*epoch, Source::Serving))
             }

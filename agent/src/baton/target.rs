@@ -87,6 +87,7 @@ impl Target {
             (At::Open, Command::Open { permit }) => permit.epoch == baton.epoch && permit.journal.as_ref() == Some(&self.journal),
             (At::Burning | At::Burned, Command::Burn { .. }) => true,
             (At::Burned, Command::Down) => true,
+            (At::Open, Command::Recover { .. }) => true,
             _ => false,
         }
     }
@@ -115,6 +116,8 @@ impl Target {
                 check(Guard::PermitJournal, permit.journal.as_ref() == Some(&self.journal))?;
                 Ok((same, to(At::Open)))
             }
+            // In the epoch of its promotion: a permit of that epoch says nothing else, should it turn up after all.
+            (At::Closed { .. }, BatonEvent::Recovered { .. }) => Ok((same, to(At::Open))),
             (At::Replica | At::Promoting { .. } | At::Closed { .. } | At::Open, BatonEvent::Burning { epoch }) => {
                 check(Guard::NoBurnAfterOpen, self.at != At::Open)?;
                 check(Guard::BurnEpoch, *epoch >= baton.epoch && *epoch > self.burned)?;

@@ -274,3 +274,41 @@ fn events_are_written_as_they_always_were() {
         assert_eq!(serde_json::from_str::<BatonEvent>(json).unwrap(), event);
     }
 }
+
+#[test]
+fn only_between_surrender_and_opening_a_person_may_take_the_right_for_lost() {
+    let recover = |epoch| Command::Recover { epoch: Epoch(epoch) };
+    // Far beyond what is under way: the controller that asks has taken charge with it before.
+    let source = played(surrendered(3), [charge(1_000_000), recover(1_000_000)]);
+    assert_eq!((source.phase(), source.stance(), source.epoch()), (Phase::Serving, Stance::Open, Epoch(1_000_001)));
+    assert_eq!(source.statement(&host()), None, "the permit is not given out any more");
+    assert_eq!(source.decide(&recover(1_000_000)), Ok(None));
+    let late = claim(Kind::OpenReceipt, 3, None, Some(JOURNAL));
+    assert_eq!(refused(&source, Command::Retire { open: late }), "BATON_ORDER");
+
+    let target = played(closed(3), [charge(1_000_000), recover(1_000_000)]);
+    assert_eq!((target.phase(), target.stance(), target.epoch()), (Phase::Open, Stance::Open, Epoch(3)));
+    assert_eq!(target.decide(&Command::Open { permit: permit(3) }), Ok(None), "a permit that turns up after all finds it open");
+    let receipt = target.statement(&host()).expect("an open receipt");
+    let source = played(surrendered(3), [Command::Retire { open: receipt }]);
+    assert_eq!(source.phase(), Phase::Retired, "and its receipt retires the source that gave it");
+
+    let promoting = played(target_in_charge(3), [promote(3, fence_proof(3, 100), 100)]);
+    for baton in [played(source_in_charge(3), []), fenced(3), promoting, target_in_charge(3), burned(3)] {
+        let already = baton.phase() == Phase::Serving;
+        match baton.decide(&recover(3)) {
+            Ok(event) => assert!(already && event.is_none(), "{:?} lets itself be taken for lost", baton.phase()),
+            Err(refusal) => assert_eq!(refusal.code, "BATON_ORDER", "{:?}", baton.phase()),
+        }
+    }
+    assert_eq!(refused(&surrendered(3), recover(2)), "STALE_EPOCH");
+    assert_eq!(refused(&surrendered(3), recover(4)), "NOT_IN_CHARGE");
+}
+
+fn source_in_charge(epoch: u64) -> Baton {
+    played(source(), [charge(epoch)])
+}
+
+fn target_in_charge(epoch: u64) -> Baton {
+    played(target(), [charge(epoch)])
+}

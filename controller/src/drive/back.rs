@@ -50,7 +50,7 @@ impl Drive<'_> {
     async fn round(&mut self, steps: Vec<Step>) -> Result<Vec<Left>, Failure> {
         let (mut left, mut away) = (Vec::new(), BTreeSet::new());
         for step in steps {
-            if !self.journal.status.is_open(&step.id) {
+            if !self.journal.status.is_open(&step.id) || self.is_lost(&step.on) {
                 continue;
             }
             if away.contains(&step.on) {

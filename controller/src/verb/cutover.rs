@@ -12,7 +12,9 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
         Some(Milestone::Moved | Milestone::MovedBack) => {
             return Ok(answer(format!("{name} has moved already"), json!({ "migration": name, "moved": true })));
         }
-        Some(Milestone::Following | Milestone::TakenBack) if drive.journal.status.is_done(&step("follow")) => {}
+        Some(Milestone::Following | Milestone::TakenBack) if drive.journal.status.is_done(&step("follow")) => {
+            recover::must_not_be_lost(&drive)?;
+        }
         _ => {
             return Err(refused("NOT_FOLLOWING", format!("{name} is not ready to cut over"), format!("flytt resume {name}")));
         }
@@ -95,6 +97,7 @@ pub(super) async fn moved(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
         WayBack::Ready => format!("{old} follows it, fenced"),
         WayBack::Failed(failure) => format!("{old} does not follow it yet ({}): run `flytt resume {name}`", failure.sentence),
         WayBack::OfNoSteps => format!("{old} is closed and follows it; finish ends that"),
+        WayBack::Lost => format!("{old} is taken for lost: there is no way back"),
     };
     Ok(answer(
         format!("{name} has moved to {}; {becomes}\nnext:  flytt finish {name}", drive.spec.target),
@@ -109,6 +112,8 @@ pub(super) enum WayBack {
     Failed(Failure),
     /// The window left nothing to be done for it.
     OfNoSteps,
+    /// The old source is gone for good.
+    Lost,
 }
 
 impl WayBack {
@@ -116,7 +121,7 @@ impl WayBack {
     pub(super) fn is_ready(&self) -> Option<bool> {
         match self {
             WayBack::Ready => Some(true),
-            WayBack::Failed(_) => Some(false),
+            WayBack::Failed(_) | WayBack::Lost => Some(false),
             WayBack::OfNoSteps => None,
         }
     }
@@ -124,6 +129,9 @@ impl WayBack {
 
 /// The old source follows the new primary. Whatever comes of it, the move is complete.
 pub(super) async fn rejoin(drive: &mut Drive<'_>) -> Result<WayBack, Halt> {
+    if drive.is_lost(&drive.spec.source) {
+        return Ok(WayBack::Lost);
+    }
     if drive.plan.steps.iter().all(|step| step.phase != Phase::Rejoin) {
         return Ok(WayBack::OfNoSteps);
     }

@@ -6,6 +6,7 @@ use flytt_proto::gate::Gate;
 
 use super::{
     cutover::{WayBack, cut, rejoin, way_back},
+    recover::{carry_on, must_not_be_lost},
     start::seed,
     turn, *,
 };
@@ -16,12 +17,13 @@ pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate
     if held.journal.status.milestone == Some(Milestone::Moved) && turn::is_under_way(session, name) {
         return turn::resume(session, held, view).await;
     }
-    if held.journal.status.milestone == Some(Milestone::Moved) && turn::was_taken_back(session, name) {
+    let lost = !held.journal.status.lost.is_empty();
+    if held.journal.status.milestone == Some(Milestone::Moved) && !lost && turn::was_taken_back(session, name) {
         return turn::heal(session, &held, view).await;
     }
     let mut drive = held.drive(view);
     let status = &drive.journal.status;
-    let may_rejoin = drive.plan.steps.iter().any(|step| step.phase == Phase::Rejoin && !status.is_done(&step.id));
+    let may_rejoin = !lost && drive.plan.steps.iter().any(|step| step.phase == Phase::Rejoin && !status.is_done(&step.id));
     if status.milestone == Some(Milestone::Moved) && may_rejoin {
         drive.take_charge("resume").await?;
         let back = rejoin(&mut drive).await?;
@@ -50,6 +52,13 @@ pub async fn resume(session: &Session, name: &Migration, accepted: BTreeSet<Gate
         .any(|step| matches!(step.phase, Phase::Ready | Phase::Cutover) && drive.journal.status.is_open(&step.id));
     if let Some(settings) = finishing {
         return end(&mut drive, settings).await;
+    }
+    if lost && !rolling_back {
+        if status.milestone == Some(Milestone::TakenBack) {
+            must_not_be_lost(&drive)?;
+        }
+        drive.take_charge("recover").await?;
+        return carry_on(&mut drive).await;
     }
     drive.take_charge(if rolling_back { "rollback" } else { "resume" }).await?;
     if drive.surrendered().await? {
@@ -121,7 +130,17 @@ pub(super) async fn roll_back(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
             .then(format!("flytt resume {name}")));
     }
     reached(drive, Milestone::AsItWas).await?;
-    Ok(answer(format!("{name} is taken back; the hosts are as they were"), json!({ "migration": name, "as_it_was": true })))
+    let text = format!("{name} is taken back; the hosts are as they were{}", but_for(drive));
+    Ok(answer(text, json!({ "migration": name, "as_it_was": true })))
+}
+
+fn but_for(drive: &Drive<'_>) -> String {
+    let lost = drive.journal.status.lost.iter();
+    lost.map(|host| {
+        let name = drive.spec.name.there();
+        format!("; {host} was taken for lost: should it come back, `flytt doctor {host}` tells what of {name} is on it")
+    })
+    .collect()
 }
 
 /// What becomes of the kernel settings when a move is finished.
@@ -192,7 +211,10 @@ async fn end(drive: &mut Drive<'_>, settings: Settings) -> Result<Answer, Halt> 
             let kept =
                 if tuned { "; kernel settings that the move set stay, see /etc/sysctl.d/60-flytt.conf on the hosts" } else { "" };
             Ok(answer(
-                format!("{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md{kept}"),
+                format!(
+                    "{name} is finished; the routers' configuration files are yours to change, see docs/haproxy.md{kept}{}",
+                    but_for(drive)
+                ),
                 json!({ "migration": name, "finished": true, "tuning_kept": tuned }),
             ))
         }

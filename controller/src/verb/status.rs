@@ -61,7 +61,11 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("{}: {}", spec.source, sample.trouble));
         hosts.insert("source_trouble".into(), json!(sample.trouble));
     }
-    if status.milestone == Some(Milestone::Moved) {
+    for host in &status.lost {
+        lines.push(format!("{host}: taken for lost by `flytt recover`"));
+        hosts.insert("lost".into(), json!(status.lost));
+    }
+    if status.milestone == Some(Milestone::Moved) && status.lost.is_empty() {
         let back = match plan.step(named::REJOIN) {
             Some(_) => way_back(session, &spec, &status).await,
             None => connected(session, &spec).await,

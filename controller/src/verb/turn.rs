@@ -2,6 +2,7 @@
 
 use super::{
     cutover::{cut, way_back},
+    recover::{carry_on, must_not_be_lost},
     *,
 };
 
@@ -22,6 +23,7 @@ pub(super) async fn rollback(session: &Session, mut there: Held, view: &mut dyn 
         let sentence = format!("a way back of {name} was begun and has not come to an end");
         return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
     }
+    must_not_be_lost(&there.drive(view))?;
     must_follow(&there)?;
     let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
     let mut drive = back.drive(view);
@@ -54,6 +56,11 @@ fn must_follow(there: &Held) -> Result<(), Halt> {
 pub(super) async fn resume(session: &Session, mut there: Held, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
     let mut drive = back.drive(view);
+    if !drive.journal.status.lost.is_empty() {
+        drive.take_charge("recover").await?;
+        let done = carry_on(&mut drive).await?;
+        return recovered(&mut there, &back, done).await;
+    }
     drive.take_charge("resume").await?;
     if drive.surrendered().await? {
         let window = cut(&mut drive).await?;
@@ -77,6 +84,19 @@ fn settled(there: &Spec, halt: Halt) -> Result<Answer, Halt> {
     }
     let text = format!("{}: {}", there.name, halt.state());
     Ok(answer(text, json!({ "migration": there.name, "moved": true, "taken_back": true })))
+}
+
+/// One side of it was lost for good: the move itself is to know that, too.
+pub(super) async fn recovered(there: &mut Held, back: &Held, done: Answer) -> Result<Answer, Halt> {
+    let name = there.spec.name.clone();
+    for host in &back.journal.status.lost {
+        there.journal.write(Event::Lost { host: host.clone() }).await.map_err(|failure| stuck(&name, failure))?;
+    }
+    if back.journal.status.lost.contains(&back.spec.source) {
+        return moved_back(there, done).await;
+    }
+    let text = format!("{name}: {} serves; {} is taken for lost\nnext:  flytt finish {name}", there.spec.target, there.spec.source);
+    Ok(answer(text, done.value))
 }
 
 async fn moved_back(there: &mut Held, mut window: Answer) -> Result<Answer, Halt> {

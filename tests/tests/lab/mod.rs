@@ -131,8 +131,22 @@ impl Lab {
         Self::tuned(blow_at, |kernel| kernel.tuning()).await
     }
 
+    /// One host dies at that point, and neither its agent nor its server ever comes back.
+    pub(crate) async fn losing(who: &'static str, n: u32) -> Self {
+        Self::made(|name| if name == who { n } else { 0 }, |kernel| kernel.tuning(), Some(who)).await
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lives.iter().zip(&self.fuses).any(|(life, (_, fuse))| life.is_lost && fuse.is_blown())
+    }
+
     /// With other kernels than pretended ones, if `tuning` says so.
     pub(crate) async fn tuned(blow_at: impl Fn(&str) -> u32, tuning: impl Fn(&Kernel) -> Tuning) -> Self {
+        Self::made(blow_at, tuning, None).await
+    }
+
+    async fn made(blow_at: impl Fn(&str) -> u32, tuning: impl Fn(&Kernel) -> Tuning, lost: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let kernels = ["db-old-kernel", "db-new-kernel"].map(|name| Kernel::new(dir.path().join(name)));
         let (home, world) = (dir.path().join("home"), World::new(dir.path()));
@@ -148,7 +162,8 @@ impl Lab {
             fuses.push((name, fuse.clone()));
             let tuning = tuning(&kernels[usize::from(name == "db-new")]);
             let runtime = dir.path().join(format!("{name}-run"));
-            let life = Life { name, address, state, runtime, tuning, world: world.clone() };
+            let is_lost = lost == Some(name);
+            let life = Life { name, address, state, runtime, tuning, world: world.clone(), is_lost };
             agents.push(Agent::start(life.clone(), listener, fuse));
             lives.push(life);
         }
@@ -310,15 +325,21 @@ struct Life {
     runtime: PathBuf,
     tuning: Tuning,
     world: World,
+    /// Its first death is its last.
+    is_lost: bool,
 }
 
 impl Life {
-    async fn host(&self, fuse: Fuse) -> Option<Arc<Host>> {
-        let side = match self.name {
+    fn side(&self) -> Option<Side> {
+        match self.name {
             "db-old" => Some(Side::Source),
             "db-new" => Some(Side::Target),
             _ => None,
-        };
+        }
+    }
+
+    async fn host(&self, fuse: Fuse) -> Option<Arc<Host>> {
+        let side = self.side();
         let engine = side.map(|side| {
             let dir = self.world.lock().db(side).dir.clone();
             Arc::new(FakeEngine { world: self.world.clone(), side, dir }) as Arc<dyn flytt_agent::engine::Engine>
@@ -384,6 +405,10 @@ async fn supervise(life: Life, listener: TcpListener, fuse: Fuse, stop: Cancella
         tokio::select! {
             _ = served => {}
             () = fuse.blown() => host.close().await,
+        }
+        if let (true, Some(side)) = (life.is_lost && fuse.is_blown(), life.side()) {
+            life.world.lock().db(side).serving = flytt_agent::engine::Serving::Down;
+            return;
         }
         fuse = Fuse::default();
         drop(host);

@@ -121,6 +121,13 @@ impl Trace {
         assert_eq!(self, wanted);
     }
 
+    /// What of it is that host's: the name of each thing, and its text where it is a file.
+    pub(crate) fn of_host(&self, name: &str) -> BTreeMap<String, String> {
+        let named = [&self.beside, &self.kept, &self.in_servers].into_iter().flatten();
+        let all = named.map(|line| (line.clone(), String::new())).chain(self.files.clone());
+        all.filter(|(line, _)| line.starts_with(name)).collect()
+    }
+
     /// Which of its servers are out is the proxy's new state; that none of ours is among them is what counts.
     fn same_servers_in_proxy(&mut self, wanted: &mut Self) {
         let server = |line: &String| line.split(' ').next().map(str::to_owned).unwrap_or_default();

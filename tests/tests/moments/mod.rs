@@ -9,6 +9,7 @@ mod gates;
 mod health;
 mod home;
 pub(crate) mod left;
+mod lost;
 mod mariadb;
 mod mysql;
 mod other_version;

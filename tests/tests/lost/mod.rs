@@ -1,0 +1,221 @@
+//! One side is lost for good, server and agent, at whatever point; and a person who says that the other may serve.
+
+use std::{
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use flytt::{
+    halt::{Cause, Exit, Halt},
+    journal::Milestone,
+    verb::{self, Answer, RecoverOptions},
+};
+use flytt_proto::{fuse::Fuse, v1::baton_state::Phase};
+
+use crate::lab::{Lab, Seen, all, world::Side};
+
+const SOURCE: &str = "db-old";
+const TARGET: &str = "db-new";
+
+impl Lab {
+    async fn recover(&self, keep: &str, fingerprint: Option<&str>, fuse: &Fuse) -> Result<Answer, Halt> {
+        let word = fingerprint.map(|it| (it.to_owned(), "its rack burned down".to_owned()));
+        let options = RecoverOptions::new(self.name.clone(), keep.parse().expect("a name"), word);
+        verb::recover(&self.session(fuse.clone()), options, &mut Seen::default()).await
+    }
+
+    /// What a person does: looks, reads the fingerprint, types it.
+    async fn recover_as_shown(&self, keep: &str, fuse: &Fuse) -> Result<Answer, Halt> {
+        let shown = self.recover(keep, None, &Fuse::default()).await.expect_err("it does nothing without being told twice");
+        assert_eq!((shown.exit(), code(&shown)), (Exit::Refused, "RECOVER_UNCONFIRMED"), "{shown}");
+        let fingerprint = shown.state().rsplit(' ').next().expect("it ends with it").to_owned();
+        self.recover(keep, Some(&fingerprint), fuse).await
+    }
+
+    /// A move whose source or target is lost at this point of its life, and whose controller is gone a second later.
+    async fn half_way(who: &'static str, n: u32) -> Self {
+        let lab = Lab::losing(who, n).await;
+        let go = async {
+            if lab.start(&Fuse::default()).await.is_ok() {
+                lab.cutover(&Fuse::default()).await.ok();
+            }
+        };
+        let controller_dies = async {
+            while !lab.is_lost() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = go => {}
+            () = controller_dies => {}
+        }
+        lab
+    }
+
+    /// What was acknowledged by the target alone before it was lost: it had opened, and whoever vouches for the contrary is wrong.
+    fn of_the_target_alone(&self) -> Vec<u64> {
+        let world = self.world.lock();
+        world.target.rows.iter().filter(|row| !world.source.rows.contains(row)).copied().collect()
+    }
+
+    /// What the host that is left says, once no lease runs any more.
+    async fn settled(&self, host: &str) -> Phase {
+        loop {
+            let said = self.session(Fuse::default()).observer.baton(&host.parse().expect("a name"), &self.name).await;
+            match said.expect("it answers").phase() {
+                Phase::Fencing | Phase::Fenced | Phase::Promoting => tokio::time::sleep(Duration::from_millis(50)).await,
+                phase => return phase,
+            }
+        }
+    }
+}
+
+fn code(halt: &Halt) -> &str {
+    match halt.cause() {
+        Cause::Failures(failures) => failures.first().map_or("", |failure| failure.code.as_str()),
+        Cause::Mistakes(_) => "",
+    }
+}
+
+/// The points that this host passes in a cutover.
+async fn points(who: &str) -> RangeInclusive<u32> {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    let passed = || lab.fuses.iter().find(|(name, _)| *name == who).map_or(0, |(_, fuse)| fuse.seen().len() as u32);
+    let before = passed();
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    before + 1..=passed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_target_that_is_lost_after_the_surrender_leaves_a_source_that_may_be_told_to_serve() {
+    let recovered = Arc::new(AtomicU32::default());
+    let cases: Vec<u32> = points(TARGET).await.collect();
+    all(cases, 8, {
+        let recovered = recovered.clone();
+        move |n| {
+            let recovered = recovered.clone();
+            async move {
+                let (what, lab) = (format!("the target is lost at {n}"), Lab::half_way(TARGET, n).await);
+                if !lab.is_lost() {
+                    return;
+                }
+                match lab.settled(SOURCE).await {
+                    Phase::Surrendered => {}
+                    phase => {
+                        let halt = lab.recover(SOURCE, None, &Fuse::default()).await.expect_err("refused");
+                        let codes = ["NOTHING_TO_RECOVER", "NO_MIGRATION"];
+                        assert!(codes.contains(&code(&halt)), "{what}: {phase:?}: {halt}");
+                        return;
+                    }
+                }
+                let halt = lab.recover(SOURCE, Some("0000-0000"), &Fuse::default()).await.expect_err("refused");
+                assert_eq!(code(&halt), "FINGERPRINT", "{what}: {halt}");
+                let halt = lab.recover(TARGET, None, &Fuse::default()).await.expect_err("refused");
+                assert_eq!(code(&halt), "UNREACHABLE", "{what}: {halt}");
+                let done = lab.recover_as_shown(SOURCE, &Fuse::default()).await;
+                done.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+                let alone = lab.of_the_target_alone();
+                if !alone.is_empty() {
+                    assert_eq!(lab.world.lock().lost(Side::Source), alone, "{what}: more is lost than what the target had alone");
+                    return;
+                }
+                lab.holds(Side::Source, &what).await;
+                let halt = lab.cutover(&Fuse::default()).await.expect_err("to nobody");
+                assert_eq!(code(&halt), "LOST", "{what}: {halt}");
+                lab.rollback(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+                lab.holds(Side::Source, &what).await;
+                let world = lab.world.lock();
+                let rules = std::fs::read_to_string(world.source.dir.join("hba")).expect("read");
+                assert_eq!((rules.as_str(), world.source.objects.len()), ("local all all trust\n", 0), "{what}");
+                recovered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let recovered = recovered.load(Ordering::Relaxed);
+    assert!(recovered >= 2, "only {recovered} of them came to that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_source_that_is_lost_before_its_permit_came_leaves_a_target_that_may_be_told_to_open() {
+    let recovered = Arc::new(AtomicU32::default());
+    let cases: Vec<u32> = points(SOURCE).await.collect();
+    all(cases, 8, {
+        let recovered = recovered.clone();
+        move |n| {
+            let recovered = recovered.clone();
+            async move {
+                let (what, lab) = (format!("the source is lost at {n}"), Lab::half_way(SOURCE, n).await);
+                if !lab.is_lost() || lab.settled(TARGET).await != Phase::Closed {
+                    return;
+                }
+                lab.recover_as_shown(TARGET, &Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+                lab.holds(Side::Target, &what).await;
+                let halt = lab.rollback(&Fuse::default()).await.expect_err("to nobody");
+                assert_eq!(code(&halt), "LOST", "{what}: {halt}");
+                let status = verb::status(&lab.session(Fuse::default()), Some(&lab.name)).await.expect("told");
+                assert!(status.text.contains("db-old: taken for lost"), "{what}: {}", status.text);
+                lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+                lab.holds(Side::Target, &what).await;
+                recovered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let recovered = recovered.load(Ordering::Relaxed);
+    assert!(recovered >= 2, "only {recovered} of them came to that");
+}
+
+/// The first point at which losing it leaves the other waiting for a person.
+async fn first_stuck(who: &'static str, other: &str, stuck: Phase) -> u32 {
+    for n in points(who).await.rev() {
+        let lab = Lab::half_way(who, n).await;
+        if lab.is_lost() && lab.settled(other).await == stuck && lab.of_the_target_alone().is_empty() {
+            return n;
+        }
+    }
+    panic!("losing {who} leaves nobody waiting")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_recovery_that_is_interrupted_is_carried_on() {
+    let target = first_stuck(TARGET, SOURCE, Phase::Surrendered).await;
+    let source = first_stuck(SOURCE, TARGET, Phase::Closed).await;
+    let mut cases = Vec::new();
+    for (lost, n, keep) in [(TARGET, target, SOURCE), (SOURCE, source, TARGET)] {
+        let lab = Lab::half_way(lost, n).await;
+        let points = Fuse::at(0);
+        lab.recover_as_shown(keep, &points).await.expect("recovered");
+        cases.extend((1..=points.seen().len() as u32).map(|dies| (lost, n, keep, dies)));
+    }
+    assert!(cases.len() > 20, "{} points", cases.len());
+    all(cases, 8, |(lost, n, keep, dies)| async move {
+        let what = format!("{lost} is lost at {n}, and the controller that recovers dies at {dies}");
+        let lab = Lab::half_way(lost, n).await;
+        lab.recover_as_shown(keep, &Fuse::at(dies)).await.expect_err("it dies");
+        let side = if keep == SOURCE { Side::Source } else { Side::Target };
+        for _ in 0..4 {
+            let (_, status) = lab.session(Fuse::default()).read(&lab.name).expect("it is there");
+            match status.milestone {
+                Some(Milestone::TakenBack | Milestone::Moved) if !status.lost.is_empty() => {
+                    return lab.holds(side, &what).await;
+                }
+                // As its owner would: what was decided is not asked for again, what was not is.
+                _ if status.lost.is_empty() => match lab.recover(keep, None, &Fuse::default()).await {
+                    Err(halt) if code(&halt) == "RECOVER_UNCONFIRMED" => lab.recover_as_shown(keep, &Fuse::default()).await,
+                    other => other,
+                },
+                _ => lab.resume(&Fuse::default()).await,
+            }
+            .unwrap_or_else(|halt| panic!("{what}: {halt}"));
+        }
+        panic!("{what}: it comes to no end");
+    })
+    .await;
+}
