@@ -33,20 +33,20 @@ check: setup ## formatting, lints, unit tests, dependencies
 	cargo deny --workspace --locked check bans licenses sources
 
 bench: setup ## measure: one JSON line per comparison
-	cargo build --release --workspace --locked
-	target/release/flytt bench
+	cargo build --profile dist --workspace --locked
+	target/dist/flytt bench
 
 bench-samples: setup ## measure what agents cost while each streams its samples: JSON lines
-	cargo build --release --workspace --locked
-	target/release/flytt bench --cutovers 0 --seeds 0 --rest 0 --seed-mib 50 --samples 60
+	cargo build --profile dist --workspace --locked
+	target/dist/flytt bench --cutovers 0 --seeds 0 --rest 0 --seed-mib 50 --samples 60
 
 bench-probe: setup ## measure the I/O probe beside fio, in turn
 	packaging/setup.sh fio
-	cargo build --release --workspace --locked
-	target/release/flytt bench probe
+	cargo build --profile dist --workspace --locked
+	target/dist/flytt bench probe
 
 bench-seed: setup ## measure a dump of MariaDB and of MySQL beside the plain pipeline and mydumper, in turn: minutes each
 	packaging/setup.sh mydumper zstd mariadb-dump
-	cargo build --release --workspace --locked
-	target/release/flytt bench seed --engine mariadb
-	target/release/flytt bench seed --engine mysql
+	cargo build --profile dist --workspace --locked
+	target/dist/flytt bench seed --engine mariadb
+	target/dist/flytt bench seed --engine mysql

@@ -119,7 +119,10 @@ fn begun(book: &Book, migration: &Migration) -> Vec<OperationId> {
 
 /// Of it there is a record, and nothing else.
 fn has_only_looked(operation: &Operation) -> bool {
-    let looks = matches!(operation.action.kind, Some(Kind::Check(_) | Kind::Probe(_) | Kind::Judge(_) | Kind::Prove(_) | Kind::Recover(_)));
+    let looks = matches!(
+        operation.action.kind,
+        Some(Kind::Check(_) | Kind::Probe(_) | Kind::Judge(_) | Kind::Prove(_) | Kind::Recover(_))
+    );
     looks && operation.changes.is_empty()
 }
 

@@ -139,8 +139,9 @@ fn unconfirmed(
             format!("if {lost} un-fenced by its lease before it was lost, what it accepted after that is lost with it"),
         ),
     };
-    let remedy =
-        format!("make sure that the server of {lost} is down and stays down (its power, its disk, its address); that is yours to vouch for");
+    let remedy = format!(
+        "make sure that the server of {lost} is down and stays down (its power, its disk, its address); that is yours to vouch for"
+    );
     Halt::new(Exit::Refused, [Failure::refused("RECOVER_UNCONFIRMED", format!("{is}; {danger}"), remedy)])
         .now(format!("nothing was changed; the state of {keep} has the fingerprint {fingerprint}"))
         .then(format!("flytt recover {name} --keep {keep} --fingerprint {fingerprint} --reason \"…\""))

@@ -95,7 +95,8 @@ pub(super) async fn recovered(there: &mut Held, back: &Held, done: Answer) -> Re
     if back.journal.status.lost.contains(&back.spec.source) {
         return moved_back(there, done).await;
     }
-    let text = format!("{name}: {} serves; {} is taken for lost\nnext:  flytt finish {name}", there.spec.target, there.spec.source);
+    let text =
+        format!("{name}: {} serves; {} is taken for lost\nnext:  flytt finish {name}", there.spec.target, there.spec.source);
     Ok(answer(text, done.value))
 }
 

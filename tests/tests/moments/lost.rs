@@ -6,12 +6,7 @@ use flytt::{
     stage::{MIGRATION, Server, Supervised},
 };
 
-use super::{
-    FAST, Holder, Scene, UNLIMITED,
-    flytt::Moment::Does,
-    left::Trace,
-    pause,
-};
+use super::{FAST, Holder, Scene, UNLIMITED, flytt::Moment::Does, left::Trace, pause};
 
 const CUTOVER: [&str; 2] = ["cutover", MIGRATION];
 

@@ -13,6 +13,7 @@ mod lost;
 mod mariadb;
 mod mysql;
 mod other_version;
+mod prober;
 mod random;
 mod secrets;
 pub(crate) mod shell;
@@ -24,6 +25,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -35,12 +37,12 @@ use ::flytt::{
     stage::{self, Agents, Server, Stage},
 };
 use flytt_proto::{durable, name::HostName};
-use mysql_async::prelude::Queryable as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
     flytt::{Ended, Flytt},
     left::Trace,
+    prober::{Door, Prober},
 };
 
 /// As fast as it goes.
@@ -64,6 +66,8 @@ pub(crate) struct Scene {
     pub(crate) codes: Vec<String>,
     before: Trace,
     pub(crate) base: tempfile::TempDir,
+    /// At work as long as the canary is.
+    prober: Mutex<Option<Prober>>,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -131,7 +135,7 @@ impl Scene {
         let file = stage.home.join("demo.toml");
         durable::write(&file, format!("{}\n{settings}", stage.migration).as_bytes(), 0o600).unwrap();
         let before = Trace::of(&stage).await;
-        Self { stage, file, codes, before, base, _turn: turn }
+        Self { stage, file, codes, before, base, prober: Mutex::default(), _turn: turn }
     }
 
     pub(crate) fn agents(&self) -> &Agents {
@@ -145,7 +149,11 @@ impl Scene {
             Engine::Mysql => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
             Engine::Postgres | Engine::Mariadb => usual,
         };
-        Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary")
+        let canary = Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary");
+        assert!(self.accepts_writes(&self.stage.source).await, "the source takes no write\n{}", self.logs());
+        let doors = [&self.stage.source, &self.stage.target].map(|server| self.door(server));
+        *self.prober.lock().unwrap() = Some(Prober::start(doors));
+        canary
     }
 
     pub(crate) fn flytt(&self, arguments: &[&str]) -> Flytt {
@@ -183,35 +191,19 @@ impl Scene {
 
     /// Whether the server takes a write of the application, asked at its own port.
     pub(crate) async fn accepts_writes(&self, server: &Server) -> bool {
+        self.door(server).takes_a_write().await
+    }
+
+    fn door(&self, server: &Server) -> Door {
         let entrance = self.stage.proxy.entrance().port();
         let text = std::fs::read_to_string(&self.stage.conninfo).unwrap();
-        let write = async {
-            match self.stage.engine {
-                Engine::Postgres => {
-                    let text = text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port()));
-                    let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.ok()?;
-                    let connection = tokio::spawn(connection);
-                    let made = "CREATE TABLE IF NOT EXISTS probe (at timestamptz); INSERT INTO probe VALUES (now())";
-                    let done = client.batch_execute(made).await.ok();
-                    connection.abort();
-                    done
-                }
-                Engine::Mariadb | Engine::Mysql => {
-                    let password = text.lines().find_map(|line| line.strip_prefix("password = "));
-                    let login = mysql_async::OptsBuilder::default()
-                        .ip_or_hostname("127.0.0.1")
-                        .tcp_port(server.port())
-                        .user(Some("app"))
-                        .pass(password)
-                        .db_name(Some("app"))
-                        .prefer_socket(false);
-                    let mut client = mysql_async::Conn::new(login).await.ok()?;
-                    client.query_drop("CREATE TABLE IF NOT EXISTS probe (at timestamp)").await.ok()?;
-                    client.query_drop("INSERT INTO probe VALUES (now())").await.ok()
-                }
+        let way_in = match self.stage.engine {
+            Engine::Postgres => text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port())),
+            Engine::Mariadb | Engine::Mysql => {
+                text.lines().find_map(|line| line.strip_prefix("password = ")).unwrap_or_default().to_owned()
             }
         };
-        matches!(tokio::time::timeout(Duration::from_secs(3), write).await, Ok(Some(())))
+        Door { engine: self.stage.engine, way_in, port: server.port() }
     }
 
     /// This side and only this one accepts writes, within the time that leases take. Both at once is wrong at any time.
@@ -317,7 +309,10 @@ impl Scene {
     }
 
     pub(crate) async fn assert_nothing_lost(&self, canary: Canary, holder: Holder) {
-        let record = canary.stop().await;
+        let (record, prober) = (canary.stop().await, self.prober.lock().unwrap().take());
+        let (past_the_router, through_it) = (prober.expect("at work").so_far(), record.report.server_changes);
+        assert!(!past_the_router.is_empty(), "nobody took a write past the router");
+        assert_eq!(prober::handovers(&past_the_router), through_it, "two accepted writes\n{past_the_router:?}\n{}", self.logs());
         let server = if holder == Holder::Source { &self.stage.source } else { &self.stage.target };
         let on = self.stage.connection().unwrap().at("127.0.0.1", server.port());
         let found = record.verify(&on).await.expect("comparable");
