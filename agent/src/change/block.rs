@@ -28,6 +28,16 @@ fn find(text: &str, name: &str) -> Option<(std::ops::Range<usize>, std::ops::Ran
     Some((start..stop + last.len(), inner..stop))
 }
 
+/// Every block in `text`, by name, with its lines.
+pub(crate) fn all(text: &str) -> Vec<(String, String)> {
+    let begins = |line: &str| Some(line.strip_prefix("# >>> ")?.strip_suffix(" (managed, do not edit)")?.to_owned());
+    let block = |name: String| {
+        let (_, inner) = find(text, &name)?;
+        Some((name, text[inner].to_owned()))
+    };
+    text.lines().filter_map(begins).filter_map(block).collect()
+}
+
 /// The block's lines, or `None` where there is no such block.
 #[cfg(test)]
 fn read(path: &Path, name: &str) -> io::Result<Option<String>> {
@@ -120,6 +130,13 @@ mod tests {
         write(&path, "flytt shop admit", None).expect("removed");
         assert_eq!(read(&path, "flytt shop admit").expect("read"), None);
         assert!(read(&path, "flytt shop fence").expect("read").is_some());
+    }
+
+    #[test]
+    fn all_blocks_are_found_by_name_and_half_ones_are_none() {
+        let text = format!("{}x reject\n{}{HBA}{}half\n", begin("flytt a fence"), end("flytt a fence"), begin("flytt b gate"));
+        assert_eq!(all(&text), [("flytt a fence".to_owned(), "x reject\n".to_owned())]);
+        assert_eq!(all(HBA), []);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Nothing outside this folder alters a host. A change can be applied twice, undone twice, and undone when it was never
 //! applied; its undo restores only over what we wrote. It holds no secret, so it can be printed and stored.
 
-mod block;
+pub(crate) mod block;
 pub(crate) mod data_dir;
 mod hands;
 mod import;

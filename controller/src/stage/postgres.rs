@@ -88,7 +88,13 @@ impl Database for Postgres {
 
     fn files(&self, at: &Layout) -> Vec<(&'static str, String)> {
         let (settings, access, identities) = (Self::settings(at), Self::access(at), Self::identities(at));
-        vec![("postgresql.conf", settings), ("pg_hba.conf", access), ("pg_ident.conf", identities)]
+        // The last as Debian has it.
+        vec![
+            ("postgresql.conf", settings),
+            ("pg_hba.conf", access),
+            ("pg_ident.conf", identities),
+            ("start.conf", "# Automatic startup configuration\n\nauto\n".into()),
+        ]
     }
 
     async fn initialise(&self, at: &Layout) -> Result<(), Failure> {

@@ -99,6 +99,7 @@ impl Trace {
                 assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
                 assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
                 wanted.kept.push("db-old/data/standby.signal".into());
+                self.does_not_start_by_itself("db-old", &mut wanted);
             }
             Engine::Mariadb | Engine::Mysql => {
                 // MySQL has persisted it; the first line of the server says so, too.
@@ -119,6 +120,14 @@ impl Trace {
         wanted.target_data = true;
         self.same_servers_in_proxy(&mut wanted);
         assert_eq!(self, wanted);
+    }
+
+    /// A server that was surrendered does not come up with its host.
+    fn does_not_start_by_itself(&mut self, host: &str, wanted: &mut Self) {
+        let (file, no_comment) = (format!("{host}/etc/start.conf"), |line: &&str| !line.starts_with('#') && !line.is_empty());
+        let (now, was) = (self.files.remove(&file).expect("there"), wanted.files.remove(&file).expect("there"));
+        assert_eq!(was.lines().filter(no_comment).collect::<Vec<_>>(), ["auto"]);
+        assert_eq!(now.lines().filter(no_comment).collect::<Vec<_>>(), ["manual # flytt: was auto"]);
     }
 
     /// What of it is that host's: the name of each thing, and its text where it is a file.
@@ -148,6 +157,7 @@ impl Trace {
                 assert!(fenced.ends_with(&was) && fenced.starts_with("# >>> flytt demo fence"), "{fenced}");
                 assert_eq!(fenced.matches("# >>>").count(), 1, "{fenced}");
                 wanted.kept.push("db-new/data/standby.signal".into());
+                self.does_not_start_by_itself("db-new", &mut wanted);
             }
             Engine::Mariadb | Engine::Mysql => {
                 if self.engine == Engine::Mariadb {

@@ -19,6 +19,7 @@ mod secrets;
 pub(crate) mod shell;
 pub(crate) mod slow;
 pub(crate) mod stalled;
+mod turns;
 mod ways;
 
 use std::{

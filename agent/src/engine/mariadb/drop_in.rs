@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use flytt_proto::name::Migration;
+use flytt_proto::{failure::Failure, name::Migration};
 
 use super::{Mariadb, names};
 use crate::{
@@ -39,6 +39,26 @@ impl Mariadb {
     pub(super) fn not_shut(&self, migration: &Migration, purpose: &str) -> Change {
         let path = names::drop_in(&self.config.drop_in, migration, purpose);
         Change::File(File { path, want: None, had: None, mode: 0o644 })
+    }
+
+    /// What earlier moves left to stand for good on a host that was their source: it would shut the next primary when that restarts.
+    pub(super) fn lifted(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
+        let directory = &self.config.drop_in;
+        let ours = ["gate", "replica"].map(|purpose| names::drop_in(directory, migration, purpose));
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return Err(super::file(directory, &error)),
+        };
+        let mut changes = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !ours.contains(path)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let purpose = name.strip_prefix("flytt-").and_then(|name| name.strip_suffix(".cnf")).and_then(|name| name.rsplit('-').next());
+            if purpose.is_some_and(|purpose| ["surrendered", "fence", "gate", "replica"].contains(&purpose)) {
+                let had = fs::read_to_string(&path).map_err(|error| super::file(&path, &error))?;
+                changes.push(Change::File(File { path, want: None, had: Some(had), mode: 0o644 }));
+            }
+        }
+        Ok(changes)
     }
 
     /// Whether events ran before the file of this purpose came, if it is there.

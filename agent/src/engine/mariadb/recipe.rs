@@ -115,7 +115,9 @@ impl Mariadb {
         let role = names::replication(migration);
         let verifier = secret::keep_native(&path, &role).map_err(|error| super::file(&path, &error))?;
         let prove = account(&role, "%");
-        Ok(vec![
+        // On the leg back the move's own fence is for its opening to lift.
+        let lifted = if migration.is_back() { Vec::new() } else { self.lifted(migration)? };
+        let mut changes = vec![
             // Locked like all others while the gate stands; then it lets the proof through the routers in. It may do nothing.
             unlogged(
                 format!("create account {role}@%"),
@@ -124,8 +126,10 @@ impl Mariadb {
             ),
             Change::Server(Verb::Close { events: false, read_only: true }),
             self.shut(migration, "gate", false),
-            Change::Server(Verb::EndSessions { drain_ms: 0 }),
-        ])
+        ];
+        changes.extend(lifted);
+        changes.push(Change::Server(Verb::EndSessions { drain_ms: 0 }));
+        Ok(changes)
     }
 
     /// A surrendered source stays closed: it holds data that is no longer the truth. Its agent's account stays with it.

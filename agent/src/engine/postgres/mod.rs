@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod admission;
+mod autostart;
 mod back;
 mod backup;
 mod closed;

@@ -4,7 +4,7 @@ use flytt_proto::{failure::Failure, name::Migration, v1};
 
 use super::{Postgres, cluster, failure, names, rules, standby};
 use crate::{
-    change::{Backup, Block, Change, DataDir, File, Statement, Verb},
+    change::{Backup, Block, Change, DataDir, File, Statement, Verb, block},
     engine::{Intent, SeedOrder, Serving, Upstream, directory},
     secret,
 };
@@ -207,8 +207,22 @@ impl Postgres {
         // Dead while the gate stands before it; the moment the gate goes it lets the proof through the routers in.
         changes.push(present(hba, names::block(migration, "entrance"), rules::entrance(migration, &self.config.database)));
         changes.push(self.shut(migration, "gate").await?);
+        changes.extend(self.lifted(migration).await?);
+        changes.extend(self.autostart_again()?);
         changes.push(Change::Server(Verb::EndSessions { drain_ms: 0 }));
         Ok(changes)
+    }
+
+    /// What earlier moves left to stand for good on a host that was their source: behind our own gate it may go, and once that is
+    /// open it would shut everybody out but us. On the leg back the fence of the move itself is for its opening to lift.
+    async fn lifted(&self, migration: &Migration) -> Result<Vec<Change>, Failure> {
+        let hba = self.files().await?.hba;
+        let text = std::fs::read_to_string(&hba).map_err(|error| failure::file(&hba, &error))?;
+        let (gate, fence) = (names::block(migration, "gate"), names::block(migration, "fence"));
+        let stays = |name: &str| name == gate || (migration.is_back() && name == fence);
+        let shut = |name: &str| name.starts_with("flytt ") && (name.ends_with(" fence") || name.ends_with(" gate"));
+        let blocks = block::all(&text).into_iter().filter(|(name, _)| shut(name) && !stays(name));
+        Ok(blocks.map(|(name, had)| Change::Block(Block { path: hba.clone(), name, want: None, had: Some(had) })).collect())
     }
 
     /// The block that lets nobody in but us. Its undo always removes it, whoever else edited the file.
@@ -221,11 +235,7 @@ impl Postgres {
     fn surrender(&self) -> Result<Vec<Change>, Failure> {
         let signal = self.config.data_directory.join("standby.signal");
         let mut changes = vec![Change::File(File { path: signal, want: Some(String::new()), had: None, mode: 0o600 })];
-        if let Some(start) = self.config_file().parent().map(|parent| parent.join("start.conf"))
-            && let Ok(had) = std::fs::read_to_string(&start)
-        {
-            changes.push(Change::File(File { path: start, want: Some("manual\n".into()), had: Some(had), mode: 0o644 }));
-        }
+        changes.extend(self.no_autostart()?);
         Ok(changes)
     }
 
