@@ -20,10 +20,10 @@ test: setup ## every test; the last line counts them
 	cargo build --workspace --locked
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
 
-test-faults: setup ## kills at random moments, there and back, each engine: FLYTT_KILLS of each (100: a quarter of an hour each)
+test-faults: setup ## FLYTT_KILLS at random moments (100 a quarter of an hour) and FLYTT_TURNS there and back, each engine
 	cargo build --workspace --locked
-	@.ci/summed env FLYTT_KILLS=$${FLYTT_KILLS:-100} cargo test --workspace --locked --test real_moments -- \
-		--ignored --nocapture --test-threads=1 kills_at_random_moments
+	@.ci/summed env FLYTT_KILLS=$${FLYTT_KILLS:-100} FLYTT_TURNS=$${FLYTT_TURNS:-25} cargo test --workspace --locked \
+		--test real_moments -- --ignored --nocapture --test-threads=1 kills_at_random_moments many_times
 
 check: setup ## formatting, lints, unit tests, dependencies
 	cargo fmt --all --check

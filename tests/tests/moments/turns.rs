@@ -3,20 +3,20 @@
 use flytt::{spec::Engine, stage::MIGRATION};
 use flytt_proto::durable;
 
-use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, left::Trace};
+use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, left::Trace, pause};
 
 /// How many rounds, from the environment of `make test-faults`.
 const TURNS: &str = "FLYTT_TURNS";
 
 impl Scene {
-    /// What was on the target may be replaced: it is what an earlier round left there.
+    /// What an earlier round left on the target may be replaced: its owner stops that server, reads whose data it is, and says so.
     async fn start_over(&self) -> Ended {
-        let system = match self.stage.engine {
-            Engine::Postgres => self.stage.source.sql("postgres", "SELECT system_identifier FROM pg_control_system()").await,
-            Engine::Mariadb | Engine::Mysql => self.stage.target.sql("mysql", "SELECT @@global.server_uid").await,
-        };
-        let system = system.unwrap();
-        let replace = format!("host = \"db-new\"\nreplace = \"{}\"", system.trim());
+        self.stage.target.kill_hard();
+        let ended = self.start().end().await;
+        assert_eq!((ended.code, ended.failures()), (Some(4), vec!["DIRECTORY_NOT_EMPTY"]), "{ended}");
+        let sentence = ended.answer()["failures"][0]["sentence"].as_str().expect("a sentence").to_owned();
+        let system = sentence.split_once(", which nobody named").expect("as it is said").0.rsplit(' ').next().expect("a name");
+        let replace = format!("host = \"db-new\"\nreplace = \"{system}\"");
         let text = std::fs::read_to_string(&self.file).unwrap().replace("host = \"db-new\"", &replace);
         let file = self.stage.home.join("again.toml");
         durable::write(&file, text.as_bytes(), 0o600).unwrap();
@@ -34,12 +34,21 @@ async fn turns(engine: Engine, turns: u32) {
             1 => scene.following().await,
             _ => drop(scene.start_over().await),
         }
-        for (server, side, command) in
-            [(&scene.stage.source, "source", "cutover"), (&scene.stage.target, "target", "rollback")]
-        {
+        for (server, side, command) in [(&scene.stage.source, "source", "cutover"), (&scene.stage.target, "target", "rollback")] {
             let insert = format!("INSERT INTO made VALUES ({turn}, '{side}')");
             server.sql("app", &insert).await.unwrap();
             scene.must(&[command, MIGRATION]).await;
+            // Whatever earlier rounds left on its host, the new primary is one after a restart, too.
+            let primary = if command == "cutover" { &scene.stage.target } else { &scene.stage.source };
+            primary.kill_hard();
+            let mut tries = 0;
+            while let Err(failure) = primary.start().await {
+                // Its last process may not be gone yet.
+                tries += 1;
+                assert!(tries < 20, "{failure}");
+                pause(200).await;
+            }
+            scene.recovered(&canary).await;
         }
         scene.must(&["finish", MIGRATION]).await;
         Trace::of(&scene.stage).await.assert_moved_back_from(&scene.before);
@@ -59,6 +68,17 @@ fn asked_for() -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_and_back_again_on_the_same_pair() {
     turns(Engine::Postgres, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_and_back_again_on_the_same_pair_of_mariadb() {
+    turns(Engine::Mariadb, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make test-faults"]
+async fn there_and_back_many_times_on_the_same_pair_of_mariadb() {
+    turns(Engine::Mariadb, asked_for()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

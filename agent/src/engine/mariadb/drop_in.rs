@@ -52,7 +52,8 @@ impl Mariadb {
         let mut changes = Vec::new();
         for path in entries.flatten().map(|entry| entry.path()).filter(|path| !ours.contains(path)) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let purpose = name.strip_prefix("flytt-").and_then(|name| name.strip_suffix(".cnf")).and_then(|name| name.rsplit('-').next());
+            let purpose =
+                name.strip_prefix("flytt-").and_then(|name| name.strip_suffix(".cnf")).and_then(|name| name.rsplit('-').next());
             if purpose.is_some_and(|purpose| ["surrendered", "fence", "gate", "replica"].contains(&purpose)) {
                 let had = fs::read_to_string(&path).map_err(|error| super::file(&path, &error))?;
                 changes.push(Change::File(File { path, want: None, had: Some(had), mode: 0o644 }));

@@ -29,6 +29,8 @@ struct Sides<'a> {
     to: &'a Facts,
     /// Schema and rows go into the server that runs on the target; no file of it is replaced.
     by_dump: bool,
+    /// The one server whose data on the target may be replaced; empty = none.
+    replaced: &'a str,
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
@@ -61,13 +63,22 @@ pub(super) fn all(source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::
         from: source,
         to: target,
         by_dump: check.way() == v1::seed::Way::Dump,
+        replaced: &check.replace_system,
     })
 }
 
 fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
     let own = OWN.iter().flat_map(|look| look(sides));
     let (source, target) = (&sides.source.common, &sides.target.common);
-    own.chain(family::all(&family::Sides { source, target, from: sides.from, to: sides.to, by_dump: sides.by_dump })).collect()
+    own.chain(family::all(&family::Sides {
+        source,
+        target,
+        from: sides.from,
+        to: sides.to,
+        by_dump: sides.by_dump,
+        replaced: sides.replaced,
+    }))
+    .collect()
 }
 
 #[cfg(test)]

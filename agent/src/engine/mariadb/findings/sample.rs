@@ -44,7 +44,7 @@ pub(super) fn codes(
     let (mut source, mut target) = pair();
     spoil(&mut source, &mut target);
     let (from, to) = (outer(&source, Serving::Writable), outer(&target, Serving::Down));
-    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false }))
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false, replaced: "" }))
 }
 
 /// The same of a dump, into a server that runs and takes no writes.
@@ -56,5 +56,5 @@ pub(super) fn codes_of_dump(
     target.own.all_privileges = true;
     spoil(&mut source, &mut target);
     let (from, to) = (outer(&source, Serving::Writable), outer(&target, Serving::Standby));
-    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: true }))
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: true, replaced: "" }))
 }

@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(codes(look, log), ["ENCRYPTED_AT_REST"]);
         let running = |sides: &Sides<'_>| {
             let to = crate::engine::Facts { serving: Serving::Writable, ..sides.to.clone() };
-            look(&Sides { to: &to, source: sides.source, target: sides.target, from: sides.from, by_dump: sides.by_dump })
+            look(&Sides { to: &to, ..*sides })
         };
         assert_eq!(codes(running, |source, _| source.own.encrypted = 1), ["NO_KEYRING"]);
     }

@@ -10,6 +10,7 @@ mod binlog_expiry;
 mod collations;
 mod consent;
 mod definers;
+mod directory;
 mod empty;
 mod engines;
 mod events;
@@ -35,6 +36,8 @@ pub(crate) struct Sides<'a> {
     pub(crate) to: &'a Facts,
     /// Schema and rows go into the server that runs on the target; no file of it is replaced.
     pub(crate) by_dump: bool,
+    /// The one server whose data on the target may be replaced, by its system identifier; empty = none.
+    pub(crate) replaced: &'a str,
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
@@ -57,6 +60,7 @@ const ALL: &[Look] = &[
     plugins::look,
     space::look,
     consent::look,
+    directory::look,
 ];
 
 pub(crate) fn all(sides: &Sides<'_>) -> Vec<v1::Finding> {

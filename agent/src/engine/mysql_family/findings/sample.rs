@@ -61,7 +61,7 @@ pub(super) fn codes(look: impl Fn(&Sides<'_>) -> Vec<v1::Finding>, spoil: impl F
     let (mut source, mut target) = pair();
     spoil(&mut source, &mut target);
     let (from, to) = (outer(&source, Serving::Writable, &source), outer(&target, Serving::Down, &target));
-    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false }))
+    told(look(&Sides { source: &source, target: &target, from: &from, to: &to, by_dump: false, replaced: "" }))
 }
 
 /// The same of a dump.
