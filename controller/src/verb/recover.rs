@@ -17,7 +17,7 @@ use v1::baton_state::Phase as Baton;
 pub struct RecoverOptions {
     pub(crate) migration: Migration,
     /// The host that is to serve. The other one is taken for lost, and asked for nothing any more.
-    #[arg(long, value_name = "HOST")]
+    #[arg(long)]
     pub(crate) keep: HostName,
     /// As this command shows it without this; it fits no other host and no later state.
     #[arg(long, requires = "reason")]
