@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults check bench bench-samples bench-probe bench-seed
+.PHONY: help setup demo lab test test-faults check bench bench-samples bench-probe bench-seed
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -15,6 +15,10 @@ setup: ## install what is missing (as root on Debian; elsewhere say what is)
 demo: setup ## move a throw-away database under load on this machine, and show what was measured
 	cargo build --release --workspace --locked
 	target/release/flytt demo
+
+lab: setup ## four hosts of Debian with systemd and flytt on this machine, to try it by hand (as root; tests/hosts/lab)
+	cargo build --release --workspace --locked
+	tests/hosts/lab up
 
 test: setup ## every test; the last line counts them
 	cargo build --workspace --locked

@@ -44,7 +44,13 @@ look() {
     local more
     for more in "$@"; do
         have "$more" && continue
-        case $more in mariadb-dump) missing+=(mariadb-client) ;; *) missing+=("$more") ;; esac
+        case $more in
+        mariadb-dump) missing+=(mariadb-client) ;;
+        systemd-nspawn) missing+=(systemd-container) ;;
+        mksquashfs) missing+=(squashfs-tools) ;;
+        nft) missing+=(nftables) ;;
+        *) missing+=("$more") ;;
+        esac
     done
 }
 

@@ -432,8 +432,8 @@ fn ready(spec: &Spec, role: v1::Role) -> Kind {
     })
 }
 
-fn gate(_: &Spec, _: &Known, _: &Step) -> Option<Kind> {
-    Some(Kind::Gate(v1::Gate {}))
+fn gate(spec: &Spec, _: &Known, _: &Step) -> Option<Kind> {
+    Some(Kind::Gate(v1::Gate { lag_ms: millis(spec.gates.lag) }))
 }
 
 /// The hold outlasts the fence by two seconds, so that a router settles on a source that has un-fenced.

@@ -47,22 +47,7 @@ impl Intent for v1::Ready {
             return Ok(plain("nothing is in the way"));
         }
         let engine = at.host.engine()?;
-        let (limit, begun) = (Duration::from_millis(self.lag_ms), Instant::now());
-        // One that took long is behind again by as much: its disk may be busy with the checkpoint, and that passes.
-        let took = loop {
-            // What it has announced is less than what it has, where the network is the slower part.
-            let source = at.host.ask_vitals(&at.migration).await?.position.parse().ok();
-            let announced = engine.replication(&at.migration).await?.upstream;
-            let asked = Instant::now();
-            if let Some(announced) = source.or(announced) {
-                let slow = |_| late(format!("needs more than {} ms to apply what the source has", self.lag_ms));
-                tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(slow)??;
-            }
-            let took = asked.elapsed();
-            if took <= NEAR || begun.elapsed() > limit {
-                break took;
-            }
-        };
+        let took = near(at, Duration::from_millis(self.lag_ms)).await?;
         let now = engine.replication(&at.migration).await?;
         if let Some(behind) = crate::beat::behind(&at.host, &at.migration, &now).await
             && behind > Duration::from_millis(self.lag_ms.max(BEAT_MS))
@@ -70,6 +55,26 @@ impl Intent for v1::Ready {
             return Err(late(format!("is {} ms behind by the source's heartbeat", behind.as_millis())));
         }
         Ok(plain(format!("the target is at most {} ms behind", took.as_millis())))
+    }
+}
+
+/// How long it takes to apply what the source has by now. One that needs long is looked at again for as long as `limit`: it is
+/// behind again by as much, but what keeps its disk or its appliers busy may pass.
+pub(super) async fn near(at: &At, limit: Duration) -> Result<Duration, Failure> {
+    let (engine, begun) = (at.host.engine()?, Instant::now());
+    loop {
+        // What it has announced is less than what it has, where the network is the slower part.
+        let source = at.host.ask_vitals(&at.migration).await?.position.parse().ok();
+        let announced = engine.replication(&at.migration).await?.upstream;
+        let asked = Instant::now();
+        if let Some(announced) = source.or(announced) {
+            let slow = |_| late(format!("needs more than {} ms to apply what the source has", limit.as_millis()));
+            tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(slow)??;
+        }
+        let took = asked.elapsed();
+        if took <= NEAR || begun.elapsed() > limit {
+            return Ok(took);
+        }
     }
 }
 

@@ -65,7 +65,7 @@ fn no_cutover_while_anything_of_an_import_stands() {
                 ..Default::default()
             })
         };
-        let gate = || Kind::Gate(flytt_proto::v1::Gate {});
+        let gate = || Kind::Gate(flytt_proto::v1::Gate { lag_ms: 5_000 });
         let promote = || Kind::Promote(flytt_proto::v1::Promote::default());
         root.query_drop("set global innodb_flush_log_at_trx_commit = 2").await.unwrap();
         for (step, kind) in [("ready-target", ready()), ("gate", gate()), ("cut-promote", promote())] {
