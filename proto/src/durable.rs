@@ -77,6 +77,7 @@ impl Temporary {
         name.push(path.file_name().ok_or_else(|| about("write", path, io::ErrorKind::InvalidInput.into()))?);
         name.push(format!(".{}.{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let temporary = parent(path).join(name);
+        sweep(path);
         let fail = |e| about("write", path, e);
         let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
         let mut file = match open() {
@@ -96,6 +97,22 @@ impl Temporary {
     }
 }
 
+/// What a process that was killed in the middle has left beside `path`. One that lives is still writing.
+fn sweep(path: &Path) {
+    let own = path.file_name().and_then(|name| name.to_str()).map(|name| format!(".{name}."));
+    let (Some(own), Ok(entries)) = (own, std::fs::read_dir(parent(path))) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let middle = name.to_str().and_then(|name| name.strip_prefix(&own)?.strip_suffix(".new"));
+        let numbers = middle.and_then(|middle| middle.split_once('.'));
+        let Some((process, number)) = numbers else { continue };
+        let is_ours = process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok();
+        if is_ours && !Path::new("/proc").join(process).exists() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
@@ -105,6 +122,20 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hba.conf");
+        // No process has so high a number (proc(5), pid_max).
+        let (dead, alive, other) = (".hba.conf.99999999.3.new", ".hba.conf.1.3.new", ".hba.conf.old.new");
+        for name in [dead, alive, other] {
+            File::create(dir.path().join(name)).unwrap();
+        }
+        write(&path, b"x", 0o600).unwrap();
+        let there = |name: &str| dir.path().join(name).exists();
+        assert_eq!([dead, alive, other].map(there), [false, true, true]);
+    }
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o7777

@@ -8,13 +8,17 @@
 
 mod moments;
 
-use flytt::stage::{MIGRATION, Supervised};
+use flytt::stage::{MIGRATION, Server, Supervised};
 use moments::{
     FAST, Holder, SLOW, Scene,
     flytt::Moment::{self, Begins, Does, Ends},
     pause,
     shell::{Disk, sql_as},
     stalled::Stalled,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 const CUTOVER: [&str; 2] = ["cutover", MIGRATION];
@@ -363,18 +367,30 @@ async fn a_target_that_does_not_catch_up_is_given_up_within_the_budget() {
     let canary = scene.canary().await;
     scene.following().await;
     let mut cutover = scene.flytt(&CUTOVER);
-    cutover.comes_to(Ends("ready-target")).await;
+    cutover.comes_to(Ends("gate")).await;
     cutover.freeze();
-    scene.stage.target.sql("postgres", "SELECT pg_wal_replay_pause()").await.unwrap();
+    // Behind the gate nobody gets in who could pause it.
+    let replays = replaying(&scene.stage.target);
+    kill(replays, Signal::SIGSTOP).unwrap();
     cutover.thaw();
     let ended = cutover.end().await;
     assert_eq!((ended.code, ended.failures()), (Some(6), vec!["TOO_LATE"]), "{ended}");
     assert!(ended.began("cut-catch-up") && !ended.began("cut-stage-1"), "{ended}");
     scene.recovered(&canary).await;
     scene.assert_holder(Holder::Source).await;
-    scene.stage.target.sql("postgres", "SELECT pg_wal_replay_resume()").await.unwrap();
+    kill(replays, Signal::SIGCONT).unwrap();
     scene.must(&CUTOVER).await;
     scene.ends(canary, Holder::Target).await;
+}
+
+/// The process of a standby that replays its log.
+fn replaying(server: &Server) -> Pid {
+    let mut all = procfs::process::all_processes().unwrap().flatten();
+    let is_it = |process: &procfs::process::Process| {
+        let line = process.cmdline().unwrap_or_default().join(" ");
+        line.contains("startup recovering") && process.cwd().is_ok_and(|cwd| cwd == server.data())
+    };
+    Pid::from_raw(all.find(is_it).expect("a standby replays").pid())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,14 +20,24 @@ fn a_load_that_goes_silent_loses_what_was_set_for_it_and_goes_on() {
         // Fifteen seconds with signs of life, then fifteen without.
         let load = Load { import, statements: 60, pause: Duration::from_millis(500), silent_from: 30 };
         let agent = Agent::start(&scene.base.join("agent"), by(&scene.server), load).await;
-        let (at_work, watched) = tokio::join!(agent.seed(|_| ()), async {
-            reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
-            let during = value(&mut root, flush).await;
-            reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
-            (during, value(&mut root, "select count(*) < 6000 from app.load").await)
-        });
-        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was");
-        at_work.unwrap();
+        let mut said = Vec::new();
+        let watched = {
+            let watch = async {
+                reaches(&mut root, "(select count(*) from app.load) >= 2800").await;
+                let during = value(&mut root, flush).await;
+                reaches(&mut root, "@@global.innodb_flush_log_at_trx_commit = 1").await;
+                (during, value(&mut root, "select count(*) < 6000 from app.load").await)
+            };
+            let mut work = std::pin::pin!(agent.seed(|text| said.push(text.to_owned())));
+            let watched = tokio::select! {
+                biased;
+                ended = &mut work => panic!("it ended before its time: {ended:?}"),
+                watched = watch => watched,
+            };
+            work.await.unwrap();
+            watched
+        };
+        assert_eq!(watched, ("2".to_owned(), "1".to_owned()), "renewed while it spoke; over before the load was: {said:#?}");
         assert_eq!(value(&mut root, "select count(*) from app.load").await, "6000");
         scene.is_as_it_was("after the load").await;
         agent.end().await;

@@ -14,7 +14,7 @@ use flytt::{
     journal::Milestone,
     verb::{self, Answer, RecoverOptions},
 };
-use flytt_proto::{fuse::Fuse, v1::baton_state::Phase};
+use flytt_proto::{fuse::Fuse, name::Migration, v1::baton_state::Phase};
 
 use crate::lab::{Lab, Seen, all, world::Side};
 
@@ -39,11 +39,17 @@ impl Lab {
     /// A move whose source or target is lost at this point of its life, and whose controller is gone a second later.
     async fn half_way(who: &'static str, n: u32) -> Self {
         let lab = Lab::losing(who, n).await;
-        let go = async {
+        lab.until_lost(async {
             if lab.start(&Fuse::default()).await.is_ok() {
                 lab.cutover(&Fuse::default()).await.ok();
             }
-        };
+        })
+        .await;
+        lab
+    }
+
+    async fn until_lost(&self, go: impl Future<Output = ()>) {
+        let lab = self;
         let controller_dies = async {
             while !lab.is_lost() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -54,7 +60,6 @@ impl Lab {
             () = go => {}
             () = controller_dies => {}
         }
-        lab
     }
 
     /// What was acknowledged by the target alone before it was lost: it had opened, and whoever vouches for the contrary is wrong.
@@ -65,8 +70,12 @@ impl Lab {
 
     /// What the host that is left says, once no lease runs any more.
     async fn settled(&self, host: &str) -> Phase {
+        self.settled_on(&self.name, host).await
+    }
+
+    async fn settled_on(&self, leg: &Migration, host: &str) -> Phase {
         loop {
-            let said = self.session(Fuse::default()).observer.baton(&host.parse().expect("a name"), &self.name).await;
+            let said = self.session(Fuse::default()).observer.baton(&host.parse().expect("a name"), leg).await;
             match said.expect("it answers").phase() {
                 Phase::Fencing | Phase::Fenced | Phase::Promoting => tokio::time::sleep(Duration::from_millis(50)).await,
                 phase => return phase,
@@ -181,6 +190,65 @@ async fn first_stuck(who: &'static str, other: &str, stuck: Phase) -> u32 {
         }
     }
     panic!("losing {who} leaves nobody waiting")
+}
+
+/// On the leg back, where the roles are exchanged: losing this host at this point.
+async fn lost_on_the_leg_back(who: &'static str, n: u32) -> bool {
+    let what = format!("{who} is lost at {n} on the way back");
+    let lab = Lab::losing(who, n).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.cutover(&Fuse::default()).await.expect("it moves");
+    lab.until_lost(async { drop(lab.rollback(&Fuse::default()).await) }).await;
+    let (keep, stuck, side) = match who {
+        SOURCE => (TARGET, Phase::Surrendered, Side::Target),
+        _ => (SOURCE, Phase::Closed, Side::Source),
+    };
+    if !lab.is_lost() || lab.settled_on(&lab.name.back(), keep).await != stuck {
+        return false;
+    }
+    lab.recover_as_shown(keep, &Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    let alone = {
+        let world = lab.world.lock();
+        world.source.rows.iter().any(|row| !world.target.rows.contains(row))
+    };
+    if who == SOURCE && alone {
+        // It had opened, and whoever vouched for the contrary was wrong.
+        return false;
+    }
+    lab.holds(side, &what).await;
+    let (_, status) = lab.session(Fuse::default()).read(&lab.name).expect("it is there");
+    let ended = if side == Side::Source { Milestone::MovedBack } else { Milestone::Moved };
+    assert_eq!((status.milestone, status.lost.len()), (Some(ended), 1), "{what}");
+    lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    lab.holds(side, &what).await;
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn either_side_may_be_lost_on_the_leg_back() {
+    let mut cases = Vec::new();
+    for who in [SOURCE, TARGET] {
+        let lab = Lab::new(|_| 0).await;
+        lab.start(&Fuse::default()).await.expect("it follows");
+        lab.cutover(&Fuse::default()).await.expect("it moves");
+        lab.rollback(&Fuse::default()).await.expect("it moves back");
+        let passed = lab.fuses.iter().find(|(name, _)| *name == who).map_or(0, |(_, fuse)| fuse.seen().len() as u32);
+        cases.extend((passed.saturating_sub(30)..=passed).map(|n| (who, n)));
+    }
+    let recovered: Arc<[AtomicU32; 2]> = Arc::default();
+    all(cases, 8, {
+        let recovered = recovered.clone();
+        move |(who, n)| {
+            let recovered = recovered.clone();
+            async move {
+                let count = u32::from(lost_on_the_leg_back(who, n).await);
+                recovered[usize::from(who == TARGET)].fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let recovered = recovered.each_ref().map(|count| count.load(Ordering::Relaxed));
+    assert!(recovered.iter().all(|count| *count > 0), "{recovered:?} of either came to that");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
