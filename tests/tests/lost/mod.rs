@@ -39,11 +39,11 @@ impl Lab {
     /// A move whose source or target is lost at this point of its life, and whose controller is gone a second later.
     async fn half_way(who: &'static str, n: u32) -> Self {
         let lab = Lab::losing(who, n).await;
-        lab.until_lost(async {
+        lab.until_lost(Box::pin(async {
             if lab.start(&Fuse::default()).await.is_ok() {
                 lab.cutover(&Fuse::default()).await.ok();
             }
-        })
+        }))
         .await;
         lab
     }
@@ -76,10 +76,11 @@ impl Lab {
     async fn settled_on(&self, leg: &Migration, host: &str) -> Phase {
         loop {
             let said = self.session(Fuse::default()).observer.baton(&host.parse().expect("a name"), leg).await;
-            match said.expect("it answers").phase() {
-                Phase::Fencing | Phase::Fenced | Phase::Promoting => tokio::time::sleep(Duration::from_millis(50)).await,
-                phase => return phase,
+            let phase = said.expect("it answers").phase();
+            if !matches!(phase, Phase::Fencing | Phase::Fenced | Phase::Promoting) {
+                return phase;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
@@ -114,14 +115,12 @@ async fn a_target_that_is_lost_after_the_surrender_leaves_a_source_that_may_be_t
                 if !lab.is_lost() {
                     return;
                 }
-                match lab.settled(SOURCE).await {
-                    Phase::Surrendered => {}
-                    phase => {
-                        let halt = lab.recover(SOURCE, None, &Fuse::default()).await.expect_err("refused");
-                        let codes = ["NOTHING_TO_RECOVER", "NO_MIGRATION"];
-                        assert!(codes.contains(&code(&halt)), "{what}: {phase:?}: {halt}");
-                        return;
-                    }
+                let phase = lab.settled(SOURCE).await;
+                if phase != Phase::Surrendered {
+                    let halt = lab.recover(SOURCE, None, &Fuse::default()).await.expect_err("refused");
+                    let codes = ["NOTHING_TO_RECOVER", "NO_MIGRATION"];
+                    assert!(codes.contains(&code(&halt)), "{what}: {phase:?}: {halt}");
+                    return;
                 }
                 let halt = lab.recover(SOURCE, Some("0000-0000"), &Fuse::default()).await.expect_err("refused");
                 assert_eq!(code(&halt), "FINGERPRINT", "{what}: {halt}");
@@ -198,7 +197,7 @@ async fn lost_on_the_leg_back(who: &'static str, n: u32) -> bool {
     let lab = Lab::losing(who, n).await;
     lab.start(&Fuse::default()).await.expect("it follows");
     lab.cutover(&Fuse::default()).await.expect("it moves");
-    lab.until_lost(async { drop(lab.rollback(&Fuse::default()).await) }).await;
+    lab.until_lost(Box::pin(async { drop(lab.rollback(&Fuse::default()).await) })).await;
     let (keep, stuck, side) = match who {
         SOURCE => (TARGET, Phase::Surrendered, Side::Target),
         _ => (SOURCE, Phase::Closed, Side::Source),
