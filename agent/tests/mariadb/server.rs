@@ -173,9 +173,14 @@ impl Server {
         server
     }
 
+    /// What it has written of itself.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.root.join("log")).unwrap_or_default()
+    }
+
     pub(crate) async fn start(&self) {
         if let Err(error) = self.engine.tell(&shop(), &Verb::Start).await {
-            panic!("{error:?}\n{}", fs::read_to_string(self.root.join("log")).unwrap_or_default());
+            panic!("{error:?}\n{}", self.log());
         }
     }
 
