@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::import;
 
+/// The source serves meanwhile, so what piled up while it was closed may take its time; the window comes after.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[tonic::async_trait]
 impl Intent for v1::Gate {
     fn role(&self) -> v1::Role {
@@ -24,7 +27,7 @@ impl Intent for v1::Gate {
         must_be_closed(at).await?;
         // MySQL's appliers may stand still for a second while accounts are locked (tried: 9.7, eight workers that keep the order of
         // commits): what piled up goes here, not in the window.
-        super::ready::near(at, Duration::from_millis(self.lag_ms)).await?;
+        super::ready::near(at, Duration::from_millis(self.lag_ms).max(PATIENCE)).await?;
         Ok(plain("gated"))
     }
 
