@@ -49,7 +49,7 @@ const MOVE: &[Row] = &[
     row("back-arrive",    Back,      Source,      NothingToUndo,   secs(60),    "it has come back: the way back is proven", arrive),
     row("ready-source",   Ready,     Source,      NothingToUndo,   secs(120),   "C0 nothing in the way; checkpoint",        ready_source),
     row("ready-target",   Ready,     Target,      NothingToUndo,   secs(120),   "C0 following, no lag; checkpoint",         ready_target),
-    row("gate",           Ready,     Target,      Undo,            secs(30),    "C0 close the target to everyone",          gate),
+    row("gate",           Ready,     Target,      Undo,            secs(120),   "C0 close the target to everyone",          gate),
     row("cut-hold",       Cutover,   EveryRouter, Undo,            secs(5),     "C1 hold new connections",                  hold),
     row(named::FENCE,     Cutover,   Source,      Undo,            secs(30),    "C2 C3 fence the source, final position",   fence),
     row("cut-catch-up",   Cutover,   Target,      NothingToUndo,   secs(30),    "C4 apply everything up to it",             catch_up),

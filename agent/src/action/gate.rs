@@ -27,7 +27,8 @@ impl Intent for v1::Gate {
         must_be_closed(at).await?;
         // MySQL's appliers may stand still for a second while accounts are locked (tried: 9.7, eight workers that keep the order of
         // commits): what piled up goes here, not in the window.
-        super::ready::near(at, Duration::from_millis(self.lag_ms).max(PATIENCE)).await?;
+        let lag = Duration::from_millis(self.lag_ms);
+        super::ready::near(at, lag, lag.max(PATIENCE)).await?;
         Ok(plain("gated"))
     }
 

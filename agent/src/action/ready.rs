@@ -47,7 +47,8 @@ impl Intent for v1::Ready {
             return Ok(plain("nothing is in the way"));
         }
         let engine = at.host.engine()?;
-        let took = near(at, Duration::from_millis(self.lag_ms)).await?;
+        let lag = Duration::from_millis(self.lag_ms);
+        let took = near(at, lag, lag).await?;
         let now = engine.replication(&at.migration).await?;
         if let Some(behind) = crate::beat::behind(&at.host, &at.migration, &now).await
             && behind > Duration::from_millis(self.lag_ms.max(BEAT_MS))
@@ -58,22 +59,25 @@ impl Intent for v1::Ready {
     }
 }
 
-/// How long it takes to apply what the source has by now. One that needs long is looked at again for as long as `limit`: it is
-/// behind again by as much, but what keeps its disk or its appliers busy may pass.
-pub(super) async fn near(at: &At, limit: Duration) -> Result<Duration, Failure> {
+/// How long it takes to apply what the source has by now: no longer than `lag` in the end. One that needs long is looked at again
+/// for as long as `patience`: it is behind again by as much, but what keeps its disk or its appliers busy may pass.
+pub(super) async fn near(at: &At, lag: Duration, patience: Duration) -> Result<Duration, Failure> {
     let (engine, begun) = (at.host.engine()?, Instant::now());
+    let slow = || late(format!("needs more than {} ms to apply what the source has", lag.as_millis()));
     loop {
         // What it has announced is less than what it has, where the network is the slower part.
         let source = at.host.ask_vitals(&at.migration).await?.position.parse().ok();
         let announced = engine.replication(&at.migration).await?.upstream;
         let asked = Instant::now();
         if let Some(announced) = source.or(announced) {
-            let slow = |_| late(format!("needs more than {} ms to apply what the source has", limit.as_millis()));
-            tokio::time::timeout(limit, engine.caught_up(&announced)).await.map_err(slow)??;
+            tokio::time::timeout(patience, engine.caught_up(&announced)).await.map_err(|_| slow())??;
         }
         let took = asked.elapsed();
-        if took <= NEAR || begun.elapsed() > limit {
+        if took <= NEAR {
             return Ok(took);
+        }
+        if begun.elapsed() > patience {
+            return if took <= lag { Ok(took) } else { Err(slow()) };
         }
     }
 }
