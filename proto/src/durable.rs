@@ -4,7 +4,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -77,7 +77,6 @@ impl Temporary {
         name.push(path.file_name().ok_or_else(|| about("write", path, io::ErrorKind::InvalidInput.into()))?);
         name.push(format!(".{}.{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let temporary = parent(path).join(name);
-        sweep(path);
         let fail = |e| about("write", path, e);
         let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
         let mut file = match open() {
@@ -89,6 +88,7 @@ impl Temporary {
             opened => opened.map_err(fail)?,
         };
         let guard = Self(temporary);
+        sweep(path, file.metadata().map_err(fail)?.uid());
         // The umask took bits from the mode above; set it as it was asked for, before there is any content.
         file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
         file.write_all(bytes).map_err(fail)?;
@@ -97,8 +97,9 @@ impl Temporary {
     }
 }
 
-/// What a process that was killed in the middle has left beside `path`. One that lives is still writing.
-fn sweep(path: &Path) {
+/// What a process of this user that was killed in the middle has left beside `path`. One that lives is still writing; those of
+/// other users may be hidden from us (proc(5), `hidepid`).
+fn sweep(path: &Path, user: u32) {
     let own = path.file_name().and_then(|name| name.to_str()).map(|name| format!(".{name}."));
     let (Some(own), Ok(entries)) = (own, std::fs::read_dir(parent(path))) else { return };
     for entry in entries.flatten() {
@@ -107,6 +108,7 @@ fn sweep(path: &Path) {
         let numbers = middle.and_then(|middle| middle.split_once('.'));
         let Some((process, number)) = numbers else { continue };
         let is_ours = process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok();
+        let is_ours = is_ours && entry.metadata().is_ok_and(|meta| meta.uid() == user);
         if is_ours && !Path::new("/proc").join(process).exists() {
             let _ = std::fs::remove_file(entry.path());
         }
