@@ -26,19 +26,7 @@ mod target_role;
 mod vendor;
 mod versions;
 
-/// Both sides, read.
-#[derive(Debug)]
-struct Sides<'a> {
-    source: &'a MyFacts,
-    target: &'a MyFacts,
-    from: &'a Facts,
-    to: &'a Facts,
-    /// Schema and rows go into the server that runs on the target; no file of it is replaced.
-    by_dump: bool,
-    /// The one server whose data on the target may be replaced; empty = none.
-    replaced: &'a str,
-}
-
+type Sides<'a> = family::Sides<'a, MyFacts>;
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
 /// In the order in which an operator would ask; then come those that MariaDB shares.
 const OWN: &[Look] = &[
@@ -81,16 +69,7 @@ pub(super) fn all(source: &Facts, target: &Facts, check: &v1::Check) -> Vec<v1::
 
 fn look(sides: &Sides<'_>) -> Vec<v1::Finding> {
     let own = OWN.iter().flat_map(|look| look(sides));
-    let (source, target) = (&sides.source.common, &sides.target.common);
-    own.chain(family::all(&family::Sides {
-        source,
-        target,
-        from: sides.from,
-        to: sides.to,
-        by_dump: sides.by_dump,
-        replaced: sides.replaced,
-    }))
-    .collect()
+    own.chain(family::all(&sides.part(|facts| &facts.common))).collect()
 }
 
 #[cfg(test)]

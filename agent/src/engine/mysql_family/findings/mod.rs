@@ -27,17 +27,31 @@ mod space;
 mod time_zones;
 mod transactions;
 
-/// Both sides, read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sides<'a> {
-    pub(crate) source: &'a Common,
-    pub(crate) target: &'a Common,
+/// Both sides, read: what they have in common, or an engine's own record.
+#[derive(Debug)]
+pub(crate) struct Sides<'a, F = Common> {
+    pub(crate) source: &'a F,
+    pub(crate) target: &'a F,
     pub(crate) from: &'a Facts,
     pub(crate) to: &'a Facts,
     /// Schema and rows go into the server that runs on the target; no file of it is replaced.
     pub(crate) by_dump: bool,
     /// The one server whose data on the target may be replaced, by its system identifier; empty = none.
     pub(crate) replaced: &'a str,
+}
+
+impl<'a, F> Sides<'a, F> {
+    /// Of each side's record only this.
+    pub(crate) fn part<G>(&self, part: fn(&F) -> &G) -> Sides<'a, G> {
+        Sides {
+            source: part(self.source),
+            target: part(self.target),
+            from: self.from,
+            to: self.to,
+            by_dump: self.by_dump,
+            replaced: self.replaced,
+        }
+    }
 }
 
 type Look = fn(&Sides<'_>) -> Vec<v1::Finding>;
