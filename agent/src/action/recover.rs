@@ -3,7 +3,10 @@
 //! No artefact stands for it, so it is bound to the state that this person was shown. The target does what it does on a permit
 //! (`open.rs`), the source what it does on a burn receipt.
 
-use flytt_proto::{name::step::PROMOTE, recovery::fingerprint};
+use flytt_proto::{
+    name::step::{PROMOTE, SURRENDER},
+    recovery::fingerprint,
+};
 
 use super::*;
 use crate::{
@@ -31,6 +34,7 @@ impl Intent for v1::Recover {
         if self.reason.trim().is_empty() {
             return Err(missing("a reason"));
         }
+        is_gone(at).await?;
         match self.role() {
             v1::Role::Target if baton.phase() == Phase::Closed => recipe(at, engine::Intent::Open).await,
             v1::Role::Source if baton.phase() == Phase::Surrendered => Ok(Survey::default()),
@@ -67,5 +71,27 @@ impl Intent for v1::Recover {
             v1::Role::Target => Err(past_the_point()),
             v1::Role::Source | v1::Role::Router | v1::Role::Unspecified => at.host.not_surrendered(&at.migration),
         }
+    }
+}
+
+/// Asked from here, too: whoever gave his word may only be cut off from a host that this one reaches.
+async fn is_gone(at: &At) -> Result<(), Failure> {
+    let other = match at.host.action_of(&at.migration, SURRENDER) {
+        Some(v1::action::Kind::Surrender(surrender)) => peer(surrender.target.as_ref())?,
+        Some(_) | None => at.host.upstream_of(&at.migration).ok_or_else(crate::ledger::no_part)?,
+    };
+    match at.host.ask_baton(&at.migration, &other).await {
+        Ok(said) if said.phase() != Phase::NoPart => Err(Failure::refused(
+            "NOT_LOST",
+            format!(
+                "{} is not lost: {} reaches its agent, which says {}",
+                other.0,
+                at.host.name,
+                said.phase().as_str_name().to_lowercase()
+            ),
+            "see why it is not reached from your machine, then run `flytt resume`",
+        )),
+        // A record that is gone answers so.
+        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -264,6 +264,7 @@ fn events_are_written_as_they_always_were() {
     for (event, json) in [
         (BatonEvent::Shut, r#"{"baton":"shut"}"#),
         (BatonEvent::Charged { epoch: Epoch(7) }, r#"{"baton":"charged","epoch":7}"#),
+        (BatonEvent::Recovered { epoch: Epoch(1_000_001) }, r#"{"baton":"recovered","epoch":1000001}"#),
         (BatonEvent::Fenced { position: at(0x1_0000_0001) }, r#"{"baton":"fenced","position":{"postgres":"1/1"}}"#),
         (
             BatonEvent::Returned { receipt: receipt(1), epoch: Epoch(2) },

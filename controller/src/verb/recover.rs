@@ -15,24 +15,16 @@ use v1::baton_state::Phase as Baton;
 
 #[derive(Debug, clap::Args)]
 pub struct RecoverOptions {
-    pub(crate) migration: Migration,
+    pub migration: Migration,
     /// The host that is to serve. The other one is taken for lost, and asked for nothing any more.
     #[arg(long)]
-    pub(crate) keep: HostName,
+    pub keep: HostName,
     /// As this command shows it without this; it fits no other host and no later state.
     #[arg(long, requires = "reason")]
-    pub(crate) fingerprint: Option<String>,
+    pub fingerprint: Option<String>,
     /// Why, in your words; for the record.
     #[arg(long, requires = "fingerprint")]
-    pub(crate) reason: Option<String>,
-}
-
-impl RecoverOptions {
-    /// For tests.
-    pub fn new(migration: Migration, keep: HostName, word: Option<(String, String)>) -> Self {
-        let (fingerprint, reason) = word.unzip();
-        Self { migration, keep, fingerprint, reason }
-    }
+    pub reason: Option<String>,
 }
 
 /// Which part is to serve.
@@ -68,8 +60,10 @@ async fn leg(session: &Session, held: &mut Held, options: RecoverOptions, view: 
     };
     let baton = session.observer.baton(&keep, &held.spec.name).await?;
     let mut drive = held.drive(view);
-    // On record before the host was asked: its own word for it is not needed again.
-    let decided = drive.journal.status.recovering.as_ref().is_some_and(|(host, ..)| *host == keep);
+    // On record before the host was asked: its own word for it is not needed again. What was decided and has come to an end since,
+    // one way or another, counts no more.
+    let status = &drive.journal.status;
+    let decided = status.milestone.is_none() && status.recovering.as_ref().is_some_and(|(host, ..)| *host == keep);
     let begun = decided && matches!(baton.phase(), Baton::Serving | Baton::Open);
     if !begun {
         is_stuck(kept, &keep, &baton, &name)?;

@@ -23,8 +23,9 @@ const TARGET: &str = "db-new";
 
 impl Lab {
     async fn recover(&self, keep: &str, fingerprint: Option<&str>, fuse: &Fuse) -> Result<Answer, Halt> {
-        let word = fingerprint.map(|it| (it.to_owned(), "its rack burned down".to_owned()));
-        let options = RecoverOptions::new(self.name.clone(), keep.parse().expect("a name"), word);
+        let (fingerprint, reason) = fingerprint.map(|it| (it.to_owned(), "its rack burned down".to_owned())).unzip();
+        let (migration, keep) = (self.name.clone(), keep.parse().expect("a name"));
+        let options = RecoverOptions { migration, keep, fingerprint, reason };
         verb::recover(&self.session(fuse.clone()), options, &mut Seen::default()).await
     }
 
@@ -102,82 +103,119 @@ async fn points(who: &str) -> RangeInclusive<u32> {
     before + 1..=passed()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_target_that_is_lost_after_the_surrender_leaves_a_source_that_may_be_told_to_serve() {
-    let recovered = Arc::new(AtomicU32::default());
-    let cases: Vec<u32> = points(TARGET).await.collect();
-    all(cases, 8, {
-        let recovered = recovered.clone();
-        move |n| {
-            let recovered = recovered.clone();
-            async move {
-                let (what, lab) = (format!("the target is lost at {n}"), Lab::half_way(TARGET, n).await);
-                if !lab.is_lost() {
-                    return;
-                }
-                let phase = lab.settled(SOURCE).await;
-                if phase != Phase::Surrendered {
-                    let halt = lab.recover(SOURCE, None, &Fuse::default()).await.expect_err("refused");
-                    let codes = ["NOTHING_TO_RECOVER", "NO_MIGRATION"];
-                    assert!(codes.contains(&code(&halt)), "{what}: {phase:?}: {halt}");
-                    return;
-                }
-                let halt = lab.recover(SOURCE, Some("0000-0000"), &Fuse::default()).await.expect_err("refused");
-                assert_eq!(code(&halt), "FINGERPRINT", "{what}: {halt}");
-                let halt = lab.recover(TARGET, None, &Fuse::default()).await.expect_err("refused");
-                assert_eq!(code(&halt), "UNREACHABLE", "{what}: {halt}");
-                let done = lab.recover_as_shown(SOURCE, &Fuse::default()).await;
-                done.unwrap_or_else(|halt| panic!("{what}: {halt}"));
-                let alone = lab.of_the_target_alone();
-                if !alone.is_empty() {
-                    assert_eq!(lab.world.lock().lost(Side::Source), alone, "{what}: more is lost than what the target had alone");
-                    return;
-                }
-                lab.holds(Side::Source, &what).await;
-                let halt = lab.cutover(&Fuse::default()).await.expect_err("to nobody");
-                assert_eq!(code(&halt), "LOST", "{what}: {halt}");
-                lab.rollback(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
-                lab.holds(Side::Source, &what).await;
-                let world = lab.world.lock();
-                let rules = std::fs::read_to_string(world.source.dir.join("hba")).expect("read");
-                assert_eq!((rules.as_str(), world.source.objects.len()), ("local all all trust\n", 0), "{what}");
-                recovered.fetch_add(1, Ordering::Relaxed);
-            }
+/// How many of these stories came to their end.
+async fn how_many<T, F>(cases: Vec<T>, story: fn(T) -> F) -> u32
+where
+    T: std::fmt::Debug,
+    F: Future<Output = bool> + Send + 'static,
+{
+    let count = Arc::new(AtomicU32::default());
+    all(cases, 8, |case| {
+        let (story, count) = (Box::pin(story(case)), count.clone());
+        async move {
+            count.fetch_add(u32::from(story.await), Ordering::Relaxed);
         }
     })
     .await;
-    let recovered = recovered.load(Ordering::Relaxed);
+    count.load(Ordering::Relaxed)
+}
+
+/// Whether it came to a recovery.
+async fn target_lost(n: u32) -> bool {
+    let (what, lab) = (format!("the target is lost at {n}"), Lab::half_way(TARGET, n).await);
+    if !lab.is_lost() {
+        return false;
+    }
+    let phase = lab.settled(SOURCE).await;
+    if phase != Phase::Surrendered {
+        let halt = lab.recover(SOURCE, None, &Fuse::default()).await.expect_err("refused");
+        assert!(["NOTHING_TO_RECOVER", "NO_MIGRATION"].contains(&code(&halt)), "{what}: {phase:?}: {halt}");
+        return false;
+    }
+    let halt = lab.recover(SOURCE, Some("0000-0000"), &Fuse::default()).await.expect_err("refused");
+    assert_eq!(code(&halt), "FINGERPRINT", "{what}: {halt}");
+    let halt = lab.recover(TARGET, None, &Fuse::default()).await.expect_err("refused");
+    assert_eq!(code(&halt), "UNREACHABLE", "{what}: {halt}");
+    lab.recover_as_shown(SOURCE, &Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    let alone = lab.of_the_target_alone();
+    if !alone.is_empty() {
+        assert_eq!(lab.world.lock().lost(Side::Source), alone, "{what}: more is lost than what the target had alone");
+        return false;
+    }
+    lab.holds(Side::Source, &what).await;
+    let halt = lab.cutover(&Fuse::default()).await.expect_err("to nobody");
+    assert_eq!(code(&halt), "LOST", "{what}: {halt}");
+    lab.rollback(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    lab.holds(Side::Source, &what).await;
+    let world = lab.world.lock();
+    let rules = std::fs::read_to_string(world.source.dir.join("hba")).expect("read");
+    assert_eq!((rules.as_str(), world.source.objects.len()), ("local all all trust\n", 0), "{what}");
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_target_that_is_lost_after_the_surrender_leaves_a_source_that_may_be_told_to_serve() {
+    let recovered = how_many(points(TARGET).await.collect(), target_lost).await;
     assert!(recovered >= 2, "only {recovered} of them came to that");
+}
+
+/// Whether it came to a recovery.
+async fn source_lost(n: u32) -> bool {
+    let (what, lab) = (format!("the source is lost at {n}"), Lab::half_way(SOURCE, n).await);
+    if !lab.is_lost() || lab.settled(TARGET).await != Phase::Closed {
+        return false;
+    }
+    lab.recover_as_shown(TARGET, &Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    lab.holds(Side::Target, &what).await;
+    let halt = lab.rollback(&Fuse::default()).await.expect_err("to nobody");
+    assert_eq!(code(&halt), "LOST", "{what}: {halt}");
+    let status = verb::status(&lab.session(Fuse::default()), Some(&lab.name)).await.expect("told");
+    assert!(status.text.contains("db-old: taken for lost"), "{what}: {}", status.text);
+    lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
+    lab.holds(Side::Target, &what).await;
+    true
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_source_that_is_lost_before_its_permit_came_leaves_a_target_that_may_be_told_to_open() {
-    let recovered = Arc::new(AtomicU32::default());
-    let cases: Vec<u32> = points(SOURCE).await.collect();
-    all(cases, 8, {
-        let recovered = recovered.clone();
-        move |n| {
-            let recovered = recovered.clone();
-            async move {
-                let (what, lab) = (format!("the source is lost at {n}"), Lab::half_way(SOURCE, n).await);
-                if !lab.is_lost() || lab.settled(TARGET).await != Phase::Closed {
-                    return;
-                }
-                lab.recover_as_shown(TARGET, &Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
-                lab.holds(Side::Target, &what).await;
-                let halt = lab.rollback(&Fuse::default()).await.expect_err("to nobody");
-                assert_eq!(code(&halt), "LOST", "{what}: {halt}");
-                let status = verb::status(&lab.session(Fuse::default()), Some(&lab.name)).await.expect("told");
-                assert!(status.text.contains("db-old: taken for lost"), "{what}: {}", status.text);
-                lab.finish(&Fuse::default()).await.unwrap_or_else(|halt| panic!("{what}: {halt}"));
-                lab.holds(Side::Target, &what).await;
-                recovered.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    })
-    .await;
-    let recovered = recovered.load(Ordering::Relaxed);
+    let recovered = how_many(points(SOURCE).await.collect(), source_lost).await;
     assert!(recovered >= 2, "only {recovered} of them came to that");
+}
+
+/// The operator is cut off from a source that serves, and the target, which was left closed, is not: its agent asks, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_source_that_only_the_operator_cannot_reach_is_not_lost() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    // Longer than its lease: it un-fences, and the target stays promoted behind its gate.
+    lab.world.lock().surrender_looks_for = Duration::from_secs(3);
+    let target = TARGET.parse().expect("a name");
+    let closed = async {
+        let observer = lab.session(Fuse::default()).observer;
+        while observer.baton(&target, &lab.name).await.map(|baton| baton.phase()) != Ok(Phase::Closed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let lives = Fuse::default();
+    tokio::select! {
+        ended = Box::pin(lab.cutover(&lives)) => panic!("{ended:?}"),
+        () = closed => {}
+    }
+    lab.holds(Side::Source, "its lease has ended").await;
+    assert_eq!(lab.settled(TARGET).await, Phase::Closed);
+
+    let hosts = lab.home.join("hosts.toml");
+    let known = std::fs::read_to_string(&hosts).expect("read");
+    let address = lab.session(Fuse::default()).observer.addresses()[&SOURCE.parse().expect("a name")].clone();
+    flytt_proto::durable::write(&hosts, known.replace(&address, "127.0.0.1:1").as_bytes(), 0o600).expect("written");
+    let halt = lab.recover_as_shown(TARGET, &Fuse::default()).await.expect_err("it serves");
+    assert_eq!(code(&halt), "NOT_LOST", "{halt}");
+    flytt_proto::durable::write(&hosts, known.as_bytes(), 0o600).expect("written");
+    lab.holds(Side::Source, "it was not lost").await;
+    lab.resume(&Fuse::default()).await.expect("the target is given up");
+    lab.rollback(&Fuse::default()).await.expect("taken back");
+    lab.holds(Side::Source, "taken back").await;
+    lab.is_as_it_was("taken back");
 }
 
 /// The first point at which losing it leaves the other waiting for a person.
@@ -192,7 +230,7 @@ async fn first_stuck(who: &'static str, other: &str, stuck: Phase) -> u32 {
 }
 
 /// On the leg back, where the roles are exchanged: losing this host at this point.
-async fn lost_on_the_leg_back(who: &'static str, n: u32) -> bool {
+async fn lost_on_the_leg_back((who, n): (&'static str, u32)) -> bool {
     let what = format!("{who} is lost at {n} on the way back");
     let lab = Lab::losing(who, n).await;
     lab.start(&Fuse::default()).await.expect("it follows");
@@ -225,29 +263,15 @@ async fn lost_on_the_leg_back(who: &'static str, n: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn either_side_may_be_lost_on_the_leg_back() {
-    let mut cases = Vec::new();
     for who in [SOURCE, TARGET] {
         let lab = Lab::new(|_| 0).await;
         lab.start(&Fuse::default()).await.expect("it follows");
         lab.cutover(&Fuse::default()).await.expect("it moves");
         lab.rollback(&Fuse::default()).await.expect("it moves back");
         let passed = lab.fuses.iter().find(|(name, _)| *name == who).map_or(0, |(_, fuse)| fuse.seen().len() as u32);
-        cases.extend((passed.saturating_sub(30)..=passed).map(|n| (who, n)));
+        let cases = (passed.saturating_sub(30)..=passed).map(|n| (who, n)).collect();
+        assert!(how_many(cases, lost_on_the_leg_back).await > 0, "losing {who} came to that nowhere");
     }
-    let recovered: Arc<[AtomicU32; 2]> = Arc::default();
-    all(cases, 8, {
-        let recovered = recovered.clone();
-        move |(who, n)| {
-            let recovered = recovered.clone();
-            async move {
-                let count = u32::from(lost_on_the_leg_back(who, n).await);
-                recovered[usize::from(who == TARGET)].fetch_add(count, Ordering::Relaxed);
-            }
-        }
-    })
-    .await;
-    let recovered = recovered.each_ref().map(|count| count.load(Ordering::Relaxed));
-    assert!(recovered.iter().all(|count| *count > 0), "{recovered:?} of either came to that");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
