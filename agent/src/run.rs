@@ -75,7 +75,8 @@ pub async fn open(config: Config) -> Result<Arc<Host>, Failure> {
         None => None,
     };
     let kernel = Kernel::at(&config.tuning.sysctl);
-    Host::open(config, credentials, Hands { engine, router, kernel, fuse: Fuse::default() }).await
+    let fuse = Fuse::beside(&config.state);
+    Host::open(config, credentials, Hands { engine, router, kernel, fuse }).await
 }
 
 /// Serves an open host on a bound socket. The Lab enters here, with a host of its own making.

@@ -244,11 +244,15 @@ impl Journal {
 
     /// Durable when it returns.
     pub async fn write(&mut self, event: Event) -> Result<(), Failure> {
-        self.fuse.point(|| "before the journal".into())?;
+        let name = || match serde_json::to_value(&event) {
+            Ok(value) => [&value["event"], &value["step"]].into_iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join(" "),
+            Err(_) => "event".to_owned(),
+        };
+        self.fuse.point(|| format!("before journal {}", name()))?;
         let after = self.status.clone().after(&event).map_err(|error| order(&error))?;
-        self.record.append(event).await?;
+        self.record.append(event.clone()).await?;
         self.status = after;
-        self.fuse.point(|| "after the journal".into())
+        self.fuse.point(|| format!("after journal {}", name()))
     }
 }
 

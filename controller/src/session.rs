@@ -49,7 +49,8 @@ impl Session {
         let home = Home::load(home)?;
         let addresses = home.hosts()?.into_iter().map(|(name, host)| (name, host.address)).collect();
         let observer = Observer::new(Arc::new(home.credentials()?), addresses);
-        Ok(Self { home, observer, stop, fuse: Fuse::default() })
+        let fuse = Fuse::beside(home.path());
+        Ok(Self { home, observer, stop, fuse })
     }
 
     pub fn directory(&self, migration: &Migration) -> PathBuf {

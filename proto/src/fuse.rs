@@ -1,6 +1,8 @@
-//! The seam by which tests end this process at an exact point: before or after any durable write or effect.
+//! The seam by which tests end this process, or stop it for a while, at an exact point: before or after any durable write or effect.
 //!
 //! Without the `fuse` feature it is empty and costs nothing; release builds are built without it.
+
+use std::path::Path;
 
 use crate::failure::Failure;
 
@@ -17,7 +19,16 @@ struct Wire {
     left: std::sync::atomic::AtomicI64,
     blown: tokio_util::sync::CancellationToken,
     seen: std::sync::Mutex<Vec<String>>,
+    /// Names the point at which a process of its own waits, for as long as it is there.
+    file: Option<std::path::PathBuf>,
 }
+
+/// Where a process writes what it reached, beside the file that named it.
+#[cfg(feature = "fuse")]
+pub const REACHED: &str = "fuse-reached";
+/// The file in a process's own directory that names a point.
+#[cfg(feature = "fuse")]
+pub const FILE: &str = "fuse";
 
 #[cfg(feature = "fuse")]
 impl Fuse {
@@ -29,8 +40,19 @@ impl Fuse {
                 left: left.into(),
                 blown: tokio_util::sync::CancellationToken::new(),
                 seen: std::sync::Mutex::default(),
+                file: None,
             })),
         }
+    }
+
+    /// For a process of its own, whose files are in this directory: it waits at the point that a file there names, until that file
+    /// is gone. So whatever goes wrong can go wrong exactly then, in this process or in any other.
+    pub fn beside(directory: &Path) -> Self {
+        let mut fuse = Self::at(0);
+        if let Some(wire) = fuse.wire.as_mut().and_then(std::sync::Arc::get_mut) {
+            wire.file = Some(directory.join(FILE));
+        }
+        fuse
     }
 
     /// Blows now.
@@ -58,7 +80,24 @@ impl Fuse {
     }
 }
 
+#[cfg(feature = "fuse")]
+impl Wire {
+    fn wait_here(&self, file: &Path, point: &str) {
+        let named = || std::fs::read_to_string(file).is_ok_and(|text| text == point);
+        if named() && std::fs::File::create(file.with_file_name(REACHED)).is_ok() {
+            while named() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    }
+}
+
 impl Fuse {
+    #[cfg(not(feature = "fuse"))]
+    pub fn beside(_directory: &Path) -> Self {
+        Self::default()
+    }
+
     #[cfg(not(feature = "fuse"))]
     pub fn point(&self, _at: impl FnOnce() -> String) -> Result<(), Failure> {
         Ok(())
@@ -68,6 +107,10 @@ impl Fuse {
     #[cfg(feature = "fuse")]
     pub fn point(&self, at: impl FnOnce() -> String) -> Result<(), Failure> {
         let Some(wire) = &self.wire else { return Ok(()) };
+        if let Some(file) = &wire.file {
+            wire.wait_here(file, &at());
+            return Ok(());
+        }
         if !wire.blown.is_cancelled() {
             wire.seen.lock().expect("no panic while held").push(at());
             if wire.left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 1 {

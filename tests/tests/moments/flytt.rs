@@ -166,6 +166,18 @@ impl Flytt {
         self.signal(Signal::SIGCONT);
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&mut self) -> String {
+        while let Ok(line) = self.lines.try_recv() {
+            self.heard.push(line);
+        }
+        shown(&self.heard)
+    }
+
     pub(crate) async fn end(self) -> Ended {
         self.ends_within(LIMIT).await
     }

@@ -11,8 +11,11 @@ mod home;
 pub(crate) mod left;
 mod lost;
 mod mariadb;
+mod matrix;
 mod mysql;
+mod network;
 mod other_version;
+mod pair;
 mod prober;
 mod random;
 mod secrets;
@@ -43,6 +46,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::{
     flytt::{Ended, Flytt},
     left::Trace,
+    network::Network,
     prober::{Door, Prober},
 };
 
@@ -69,6 +73,7 @@ pub(crate) struct Scene {
     pub(crate) base: tempfile::TempDir,
     /// At work as long as the canary is.
     prober: Mutex<Option<Prober>>,
+    pub(crate) network: Option<Network>,
     _turn: SemaphorePermit<'static>,
 }
 
@@ -121,7 +126,16 @@ impl Scene {
         Self::by(stage::Way::Physical, engine, data_mib, settings).await
     }
 
+    /// With a network between its hosts that can part them.
+    pub(crate) async fn apart(engine: Engine, data_mib: u32, settings: &str) -> Self {
+        Self::build(stage::Way::Physical, engine, data_mib, settings, Some(Network::new())).await
+    }
+
     pub(crate) async fn by(way: stage::Way, engine: Engine, data_mib: u32, settings: &str) -> Self {
+        Self::build(way, engine, data_mib, settings, None).await
+    }
+
+    async fn build(way: stage::Way, engine: Engine, data_mib: u32, settings: &str, mut network: Option<Network>) -> Self {
         let turn = TURNS.acquire().await.unwrap();
         let base = tempfile::Builder::new().prefix("moment").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(base.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -130,13 +144,17 @@ impl Scene {
         let mut codes = Vec::new();
         let enrol = async |home: &Path, name: &str, address: SocketAddr, code: &str| {
             codes.push(code.to_owned());
+            let address = match &mut network {
+                Some(network) => network.door(name, address).await,
+                None => address,
+            };
             add_host(home, name, address, code).await
         };
         let stage = Stage::build(&options, enrol).await.expect("a stage");
         let file = stage.home.join("demo.toml");
         durable::write(&file, format!("{}\n{settings}", stage.migration).as_bytes(), 0o600).unwrap();
         let before = Trace::of(&stage).await;
-        Self { stage, file, codes, before, base, prober: Mutex::default(), _turn: turn }
+        Self { stage, file, codes, before, base, prober: Mutex::default(), network, _turn: turn }
     }
 
     pub(crate) fn agents(&self) -> &Agents {
