@@ -2,8 +2,6 @@
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
-# What tests build, and nothing else: the seam by which they stop a part at an exact point (proto/src/fuse.rs).
-SEAM := --features flytt-agent/fuse,flytt/fuse
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lab test test-faults check bench bench-samples bench-probe bench-seed
@@ -23,13 +21,12 @@ lab: setup ## four hosts of Debian with systemd and flytt on this machine, to tr
 	tests/hosts/lab up
 
 test: setup ## every test; the last line counts them
-	cargo build --workspace --locked $(SEAM)
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
 
-test-faults: setup ## FLYTT_KILLS at random moments (100 a quarter of an hour) and FLYTT_TURNS there and back, each engine
-	cargo build --workspace --locked $(SEAM)
+test-faults: setup ## every step by every fault (FLYTT_CELLS: a part of a name), FLYTT_KILLS at random moments, FLYTT_TURNS there and back: hours
+	cargo test --workspace --locked --no-run
 	@.ci/summed env FLYTT_KILLS=$${FLYTT_KILLS:-100} FLYTT_TURNS=$${FLYTT_TURNS:-25} cargo test --workspace --locked \
-		--test real_moments -- --ignored --nocapture --test-threads=1 kills_at_random_moments many_times
+		--test real_moments -- --ignored --nocapture --test-threads=1 kills_at_random_moments many_times the_whole_matrix
 
 check: setup ## formatting, lints, unit tests, dependencies
 	cargo fmt --all --check

@@ -354,6 +354,11 @@ impl Drive<'_> {
         Ok(baton.phase() == v1::baton_state::Phase::Burned)
     }
 
+    /// On the leg back: whether the old source follows now.
+    pub async fn target_streams(&self) -> Result<bool, Failure> {
+        Ok(self.fleet.observer.replication(&self.spec.target, &self.spec.name).await?.streaming)
+    }
+
     /// Renews the leases of source and routers for as long as it lives.
     fn renew(&self) -> Renewer {
         let every = self.spec.cutover.lease / 3;

@@ -13,6 +13,8 @@ use crate::{
     ledger::State,
 };
 
+/// One that the primary is about to turn away says for a moment that it streams.
+const STEADY: Duration = Duration::from_millis(500);
 /// From its start until the log arrives.
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
 
@@ -46,10 +48,11 @@ impl Intent for v1::Rejoin {
     }
 
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
-        let (engine, begun) = (at.host.engine()?, Instant::now());
+        let (engine, begun, mut since) = (at.host.engine()?, Instant::now(), None);
         loop {
             let now = engine.replication(&at.migration.back()).await?;
-            if now.streaming {
+            since = if now.streaming { since.or_else(|| Some(Instant::now())) } else { None };
+            if since.is_some_and(|since: Instant| since.elapsed() > STEADY) {
                 // Only now: on the history that it was given up with, its positions mean nothing to the new primary.
                 if self.again && at.host.phase(&at.migration) == Some(Phase::Burned) {
                     at.host.baton(&at.migration, &Command::Reseed { epoch: at.epoch }).await?;
@@ -69,4 +72,5 @@ impl Intent for v1::Rejoin {
     }
 }
 
-const REMEDY: &str = "see to its tunnel and to the target's agent, and run `flytt resume`; its log says what it waits for";
+const REMEDY: &str = "see to its tunnel and to the target's agent, and run `flytt resume`; where the log that it waits for is gone, \
+                      finish this move, and move in the other direction with a new copy";

@@ -71,9 +71,14 @@ pub(super) async fn resume(session: &Session, mut there: Held, view: &mut dyn Vi
     settled(&there.spec, stayed(&there.spec, &mut back, halt, view).await)
 }
 
-/// It was taken back, and the controller may have died before the source followed again.
+/// It was taken back, and the controller may have died before the source followed again, or the source may have ceased to.
 pub(super) async fn heal(session: &Session, there: &Held, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut back = session.turn(&there.spec).await.map_err(in_charge)?;
+    let mut drive = back.drive(view);
+    if drive.target_is_burned().await == Ok(false) && drive.target_streams().await == Ok(false) {
+        let followed = follow_again(&mut drive).await;
+        followed.map_err(|stopped| strays(&there.spec, "does not follow it", stopped))?;
+    }
     settled(&there.spec, stayed(&there.spec, &mut back, Halt::new(Exit::Interrupted, []), view).await)
 }
 
@@ -133,16 +138,24 @@ async fn stayed(there: &Spec, back: &mut Held, halt: Halt, view: &mut dyn View) 
                 .then(format!("flytt resume {name}"));
         }
     }
-    let failure = match follow_again(&mut drive).await {
+    match follow_again(&mut drive).await {
         Ok(()) => {
             let now = format!("{serves}; {source} was promoted, given up, and follows it again");
-            return halt.now(now).then(format!("flytt rollback {name}"));
+            halt.now(now).then(format!("flytt rollback {name}"))
         }
-        Err(Stopped::Failed { failure, .. } | Stopped::Journal(failure)) => vec![failure],
-        Err(Stopped::Interrupted | Stopped::Blocked(_)) => Vec::new(),
+        Err(stopped) => strays(there, "was promoted and given up, and does not follow it again yet", stopped),
+    }
+}
+
+/// The source is no follower of the target, for what stopped it.
+fn strays(there: &Spec, how: &str, stopped: Stopped) -> Halt {
+    let Spec { name, source, target, .. } = there;
+    let failure = match stopped {
+        Stopped::Failed { failure, .. } | Stopped::Journal(failure) => vec![failure],
+        Stopped::Interrupted | Stopped::Blocked(_) => Vec::new(),
     };
     Halt::new(Exit::NeedsResume, failure)
-        .now(format!("{serves}; {source} was promoted and given up, and does not follow it again yet"))
+        .now(format!("the way back was taken back; {target} serves as before; {source} {how}"))
         .then(format!("flytt resume {name}, or flytt finish {name}"))
 }
 

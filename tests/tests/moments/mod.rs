@@ -2,6 +2,7 @@
 //! What goes wrong, and when, is the tests' own business.
 
 mod alone;
+mod anew;
 mod bad_input;
 mod dump;
 pub(crate) mod flytt;

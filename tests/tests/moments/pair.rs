@@ -2,7 +2,7 @@
 
 use ::flytt::{canary::Canary, spec::Engine, stage::MIGRATION};
 
-use super::{FAST, Holder, Scene, UNLIMITED, left::Trace, pause};
+use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, left::Trace, pause};
 
 /// Where a migration stands, once nothing of it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +46,14 @@ impl Pair {
         }
     }
 
-    /// Brings it there as an operator would.
-    pub(crate) async fn comes_to_rest(&mut self, what: &str) {
-        let mut said = Vec::new();
-        for _ in 0..8 {
-            if let Some(place) = self.place().await {
+    /// Brings it there as an operator would, whose command came to this.
+    pub(crate) async fn comes_to_rest(&mut self, ended: &Ended) {
+        let mut said = vec![ended.to_string()];
+        for round in 0..8 {
+            // One that did not end well is resumed, whatever else may be true.
+            if (ended.code == Some(0) || round > 0)
+                && let Some(place) = self.place().await
+            {
                 self.at = place;
                 return;
             }
@@ -62,7 +65,8 @@ impl Pair {
             self.at = Place::Stranded;
             return;
         }
-        panic!("{what}: comes to no rest: {}\n{}", said.join("\n"), self.scene.logs());
+        said.push(self.scene.must(&["status", MIGRATION]).await.to_string());
+        panic!("comes to no rest: {}\n{}", said.join("\n"), self.scene.logs());
     }
 
     /// Where it can move no further, another pair goes on in its place.

@@ -48,10 +48,10 @@ async fn kills(engine: Engine) {
             "router's agent" => agents.router.process.kill_hard(),
             _ => {}
         }
-        command.end().await;
+        let ended = command.end().await;
         pair.scene.recovered(&pair.canary).await;
         pair.scene.holder().await;
-        pair.comes_to_rest(&what).await;
+        pair.comes_to_rest(&ended).await;
         println!("{what}: {:?}", pair.at);
         pair = pair.goes_on().await;
     }

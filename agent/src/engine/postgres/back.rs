@@ -14,7 +14,7 @@ use flytt_proto::{
     name::{Lsn, Migration},
 };
 
-use super::{Postgres, backup, failure, names, position::lsn};
+use super::{Postgres, backup, facts::disk, failure, names, position::lsn};
 use crate::command::Command;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -47,11 +47,18 @@ impl Postgres {
             return Ok(());
         }
         self.stop().await?;
+        self.checkpoint_own_promotion().await?;
+        self.checkpoint_upstream(migration, host, port).await;
         durable::write(&mark, b"", 0o600).map_err(|error| failure::file(&mark, &error))?;
         let outcome = self.rewind(migration, host, port).run(REWIND_LIMIT).await;
         // The new primary has no such file, so a rewind takes it away, whatever comes of it.
         self.come_up_as_standby()?;
         match outcome {
+            Ok(said) if [&said.stdout, &said.stderr].iter().any(|text| text.contains("no rewind required")) => {
+                durable::remove(&mark).map_err(|error| failure::file(&mark, &error))?;
+                self.start().await?;
+                return Err(down("pg_rewind sees no difference, so the new primary has not written a checkpoint yet"));
+            }
             Ok(_) => {}
             // It looks before it writes: refused, it has changed nothing, and the server may wait on.
             Err(error) if is_refusal(&error.to_string()) => {
@@ -95,15 +102,47 @@ impl Postgres {
     }
 
     fn rewind(&self, migration: &Migration, host: &str, port: u16) -> Command {
-        let (back, passfile) = (migration.back(), self.passfile(&migration.back()).to_string_lossy().into_owned());
-        let role = names::replication_role(&back);
-        let to = backup::conninfo(host, &port.to_string(), &role, &passfile, false, &names::slot(&back));
-        let to = format!("{to} {}", names::conninfo(&[("dbname", &self.config.database)]));
         Command::new(self.config.bin.join("pg_rewind"))
             .arg("--target-pgdata")
             .arg(&self.config.data_directory)
             .arg("--source-server")
-            .arg(to)
+            .arg(self.upstream(migration, host, port))
+    }
+
+    fn upstream(&self, migration: &Migration, host: &str, port: u16) -> String {
+        let (back, passfile) = (migration.back(), self.passfile(&migration.back()).to_string_lossy().into_owned());
+        let role = names::replication_role(&back);
+        let to = backup::conninfo(host, &port.to_string(), &role, &passfile, false, &names::slot(&back));
+        format!("{to} {}", names::conninfo(&[("dbname", &self.config.database)]))
+    }
+
+    /// Up to PostgreSQL 15, `pg_rewind` takes a server for what its last checkpoint says, and one that was promoted and ended before
+    /// its first checkpoint for one that never was (16 looks at the end of recovery, too: commit 009eeee). Nobody can connect
+    /// to a server in single-user mode; it recovers, writes that checkpoint and ends, as `pg_rewind` lets it do after a crash.
+    async fn checkpoint_own_promotion(&self) -> Result<(), Failure> {
+        let control = disk::control(&self.config.bin, &self.config.data_directory).await;
+        let timeline = |label: &str| control.get(label).and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+        if timeline("Min recovery ending loc's timeline") <= timeline("Latest checkpoint's TimeLineID") {
+            return Ok(());
+        }
+        let signal = self.config.data_directory.join("standby.signal");
+        durable::remove(&signal).map_err(|error| failure::file(&signal, &error))?;
+        let mut command = Command::new(self.config.bin.join("postgres")).arg("--single").arg("-D").arg(&self.config.data_directory);
+        if let Some(file) = &self.config.config_file {
+            command = command.arg("-c").arg(format!("config_file={}", file.display()));
+        }
+        let outcome = command.arg(&self.config.database).run(REWIND_LIMIT).await;
+        self.come_up_as_standby()?;
+        outcome.map(drop).map_err(|error| down(&format!("what it had been promoted to cannot be brought to an end: {error}")))
+    }
+
+    /// The same on the new primary, which may have been promoted only now. Where it is refused (PostgreSQL 14 has no role for it), its
+    /// own checkpoint comes in some minutes.
+    async fn checkpoint_upstream(&self, migration: &Migration, host: &str, port: u16) {
+        let psql = Command::new(self.config.bin.join("psql")).args(["-XAtqw", "-c", "checkpoint", "-d"]);
+        if let Err(error) = psql.arg(self.upstream(migration, host, port)).run(REWIND_LIMIT).await {
+            tracing::warn!("the new primary writes no checkpoint for us: {error}");
+        }
     }
 
     pub(super) fn rewinding(&self, migration: &Migration) -> PathBuf {

@@ -321,13 +321,18 @@ fn role(role: &str, attributes: &str) -> Change {
     })
 }
 
-/// A role that may read the server's files, too, as `pg_rewind` does (its manual, "Notes"): no more than a base backup gives it.
+/// A role that may read the server's files, too, as `pg_rewind` does (its manual, "Notes"): no more than a base backup gives it. And ask for
+/// the checkpoint without which `pg_rewind` does not see a promotion, where a role for that exists (PostgreSQL 15).
 fn follower(name: &str, attributes: &str) -> Change {
     const FILES: &str = "pg_ls_dir(text, boolean, boolean), pg_catalog.pg_stat_file(text, boolean), \
         pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
     let mut change = role(name, attributes);
     if let Change::Statement(statement) = &mut change {
         statement.run.push(format!("grant execute on function pg_catalog.{FILES} to {name}"));
+        statement.run.push(format!(
+            "do $$ begin if exists (select from pg_roles where rolname = 'pg_checkpoint') then grant pg_checkpoint to {name}; \
+             end if; end $$"
+        ));
         statement.undo = vec![drop_role(name)];
     }
     change

@@ -60,7 +60,8 @@ pub(super) fn data(path: &Path, is_ours: impl Fn(&Path) -> bool) -> Data {
     }
 }
 
-pub(super) async fn control(bin: &Path, data: &Path) -> BTreeMap<String, String> {
+/// What `pg_controldata` says, by its own labels.
+pub(in crate::engine::postgres) async fn control(bin: &Path, data: &Path) -> BTreeMap<String, String> {
     let Ok(output) = Command::new(bin.join("pg_controldata")).arg("-D").arg(data).run(LIMIT).await else {
         return BTreeMap::new();
     };

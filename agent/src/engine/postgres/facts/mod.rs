@@ -10,7 +10,7 @@ use super::{Postgres, cluster};
 use crate::engine::{Facts, Serving};
 
 mod claims;
-mod disk;
+pub(super) mod disk;
 mod host;
 mod live;
 
