@@ -20,7 +20,7 @@ impl Mariadb {
         match verb {
             Verb::Start => self.program().start(|| Box::pin(async { self.session().await.map(drop) })).await,
             Verb::Stop { .. } => self.program().end(Signal::SIGTERM).await,
-            Verb::Kill => self.program().end(Signal::SIGKILL).await,
+            Verb::Kill => self.end_at_once().await,
             // What a checkpoint is for PostgreSQL's shutdown, InnoDB does all the time. The marker's table is made here, so that
             // the window holds an insert and no DDL.
             Verb::Checkpoint => match self.now_serving().await? {
@@ -47,6 +47,10 @@ impl Mariadb {
                 self.follow_on(&session, migration).await
             }
         }
+    }
+
+    pub(in crate::engine::mariadb) async fn end_at_once(&self) -> Result<(), Failure> {
+        self.program().end(Signal::SIGKILL).await
     }
 
     fn program(&self) -> Program<'_> {

@@ -22,7 +22,7 @@ impl Mysql {
         match verb {
             Verb::Start => self.start().await,
             Verb::Stop { .. } => self.program().end(Signal::SIGTERM).await,
-            Verb::Kill => self.program().end(Signal::SIGKILL).await,
+            Verb::Kill => self.end_at_once().await,
             // What a checkpoint is for PostgreSQL's shutdown, InnoDB does all the time. The marker's table is made here, so that
             // the window holds an insert and no DDL.
             Verb::Checkpoint => match self.now_serving().await? {
@@ -68,6 +68,10 @@ impl Mysql {
         while begun.elapsed() < LIMIT && is_zombie(process) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    pub(in crate::engine::mysql) async fn end_at_once(&self) -> Result<(), Failure> {
+        self.program().end(Signal::SIGKILL).await
     }
 
     pub(super) fn program(&self) -> Program<'_> {

@@ -10,7 +10,7 @@ use crate::{
     change::Backup,
     command::{self, Command},
     engine::{
-        Progress,
+        Progress, Serving,
         directory::{self, Mark},
         write_behind::WriteBehind,
     },
@@ -68,8 +68,12 @@ impl Postgres {
             return Ok(());
         }
         if let Some(postmaster) = cluster::postmaster(into) {
-            let sentence = format!("a server (process {postmaster}) runs in {}", into.display());
-            return Err(refused("STILL_RUNNING", sentence));
+            // One that nobody can write to has nothing of its own: whoever looks after services has started it again.
+            if self.now_serving().await? != Serving::Standby {
+                let sentence = format!("a server (process {postmaster}) runs in {}", into.display());
+                return Err(refused("STILL_RUNNING", sentence));
+            }
+            self.end_at_once().await?;
         }
         directory::empty(into).map_err(|error| failure::file(into, &error).with_effect(flytt_proto::failure::Effect::Unknown))?;
         let mark = self.mark(&backup.slot);

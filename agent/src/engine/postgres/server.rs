@@ -23,7 +23,7 @@ impl Postgres {
         match verb {
             Verb::Start => self.start().await,
             Verb::Stop { .. } => self.stop().await,
-            Verb::Kill => self.signal_and_wait(Signal::SIGQUIT, STOP_LIMIT).await,
+            Verb::Kill => self.end_at_once().await,
             Verb::Checkpoint => self.checkpoint().await,
             Verb::EndSessions { drain_ms } => self.end_sessions(migration, Duration::from_millis(*drain_ms)).await,
             Verb::Promote => self.promote().await,
@@ -102,6 +102,10 @@ impl Postgres {
 
     pub(super) async fn stop(&self) -> Result<(), Failure> {
         self.signal_and_wait(Signal::SIGINT, STOP_LIMIT).await
+    }
+
+    pub(super) async fn end_at_once(&self) -> Result<(), Failure> {
+        self.signal_and_wait(Signal::SIGQUIT, STOP_LIMIT).await
     }
 
     async fn signal_and_wait(&self, signal: Signal, limit: Duration) -> Result<(), Failure> {

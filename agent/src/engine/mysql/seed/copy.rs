@@ -15,7 +15,7 @@ use super::{
 use crate::{
     change::Backup,
     engine::{
-        Progress, directory,
+        Progress, Serving, directory,
         mysql_family::{
             process,
             quote::{account, literal},
@@ -88,7 +88,11 @@ impl Mysql {
             return Ok(());
         }
         if let Some(server) = process::server(into) {
-            return Err(refused("STILL_RUNNING", format!("a server (process {server}) runs in {}", into.display())));
+            // One that nobody can write to has nothing of its own: whoever looks after services has started it again.
+            if self.now_serving().await? != Serving::Standby {
+                return Err(refused("STILL_RUNNING", format!("a server (process {server}) runs in {}", into.display())));
+            }
+            self.end_at_once().await?;
         }
         directory::empty(into).map_err(|error| file(into, &error).with_effect(Effect::Unknown))?;
         mark.clear().map_err(|error| file(mark.path(), &error))
