@@ -403,10 +403,12 @@ impl Inner {
     async fn append(&self, book: &mut Book, entry: Entry) -> Result<(), Failure> {
         let name = || match serde_json::to_value(&entry) {
             // On either leg alike.
-            Ok(value) => match (value["entry"].as_str().unwrap_or("entry"), value["id"].as_str().and_then(|id| id.split_once('/'))) {
-                (entry, Some((_, step))) => format!("{entry} {step}"),
-                (entry, None) => entry.to_owned(),
-            },
+            Ok(value) => {
+                match (value["entry"].as_str().unwrap_or("entry"), value["id"].as_str().and_then(|id| id.split_once('/'))) {
+                    (entry, Some((_, step))) => format!("{entry} {step}"),
+                    (entry, None) => entry.to_owned(),
+                }
+            }
             Err(_) => "entry".to_owned(),
         };
         self.fuse.point(|| format!("before ledger {}", name()))?;

@@ -245,7 +245,9 @@ impl Journal {
     /// Durable when it returns.
     pub async fn write(&mut self, event: Event) -> Result<(), Failure> {
         let name = || match serde_json::to_value(&event) {
-            Ok(value) => [&value["event"], &value["step"]].into_iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join(" "),
+            Ok(value) => {
+                [&value["event"], &value["step"]].into_iter().filter_map(|part| part.as_str()).collect::<Vec<_>>().join(" ")
+            }
             Err(_) => "event".to_owned(),
         };
         self.fuse.point(|| format!("before journal {}", name()))?;

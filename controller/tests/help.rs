@@ -1,11 +1,16 @@
 //! The program itself: what it says of itself, and what it makes of a mistake. (Tests of a package also build its program, with which
 //! those of the whole work.)
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test runs the program under test, and ends where it cannot")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test runs the program under test, and ends where it cannot"
+)]
 
 use std::process::{Command, Output};
 
 fn flytt(arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_flytt")).args(arguments).env_clear().output().unwrap();
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_flytt")).args(arguments).env_clear().output().unwrap();
     (status.code(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
 }
 

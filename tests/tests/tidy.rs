@@ -108,6 +108,29 @@ fn processes_are_started_in_two_files() {
     none(&lines, "only agent/src/command.rs and controller/src/stage/spawn.rs start processes");
 }
 
+/// What Cargo would build, asked of Cargo; and a program that was built without tests, where one is here.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "Cargo is asked, as whoever builds a package would")]
+fn no_build_but_the_tests_own_has_the_seam() {
+    let features = |edges: &str| {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["tree", "--workspace", "--locked", "--offline", "--invert", "flytt-proto", "--edges", edges]);
+        let output = cargo.current_dir(root()).output().expect("Cargo answers");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(features("features").contains("\"fuse\""), "the tests have it");
+    let built = features("normal,build,features");
+    assert!(built.contains("flytt-agent v") && !built.contains("fuse"), "{built}");
+    for program in ["flytt", "flytt-agent"] {
+        for profile in ["release", "dist"] {
+            let Ok(bytes) = fs::read(root().join("target").join(profile).join(program)) else { continue };
+            let name = flytt_proto::fuse::REACHED.as_bytes();
+            assert!(!bytes.windows(name.len()).any(|at| at == name), "{profile}/{program} has the seam");
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is_for_and_is_short() {
     for source in sources() {

@@ -54,7 +54,10 @@ fn the_other_way(scene: &Scene, replace: Option<&str>) -> String {
     let text: Vec<String> = hosts.replace("\"X\"", &format!("\"{TARGET}\"")).lines().map(line).collect();
     let text = text.join("\n").replace(&format!("name   = \"{MIGRATION}\""), "name = \"home\"");
     match replace {
-        Some(system) => text.replace(&format!("host = \"{SOURCE}\"\n\n[tuning]"), &format!("host = \"{SOURCE}\"\nreplace = \"{system}\"\n\n[tuning]")),
+        Some(system) => text.replace(
+            &format!("host = \"{SOURCE}\"\n\n[tuning]"),
+            &format!("host = \"{SOURCE}\"\nreplace = \"{system}\"\n\n[tuning]"),
+        ),
         None => text,
     }
 }

@@ -58,12 +58,6 @@ impl Scene {
         (status(&self.agents().source.config), status(&self.agents().target.config))
     }
 
-    /// Right now.
-    pub(crate) async fn health(&self) -> (Pages, Pages) {
-        let (source, target) = self.statuses();
-        (pages(source).await, pages(target).await)
-    }
-
     /// From now on.
     pub(crate) fn watch_health(&self) -> Health {
         let (source, target) = self.statuses();

@@ -28,16 +28,6 @@ async fn ends_at_home(scene: Scene, canary: ::flytt::canary::Canary) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_and_back_everything_is_on_the_old_source_and_it_is_as_it_was() {
-    there_and_back(Scene::set(10, FAST).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn there_and_back_a_mariadb_has_everything_and_is_as_it_was() {
-    there_and_back(Scene::of(Engine::Mariadb, 10, UNLIMITED).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
 async fn there_and_back_a_mysql_has_everything_and_is_as_it_was() {
     there_and_back(Scene::of(Engine::Mysql, 10, UNLIMITED).await).await;
@@ -63,13 +53,6 @@ async fn there_and_back(scene: Scene) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_dies_on_the_way_back_one_side_serves_with_everything() {
     whoever_dies(Scene::set(10, FAST).await, &[Begins("gate"), Does("cut-fence"), Ends("cut-promote")]).await;
-}
-
-/// One that was promoted and given up has no way back to its place: it would have to be copied anew.
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_dies_on_the_way_back_of_a_mariadb_one_side_serves_with_everything() {
-    whoever_dies(Scene::of(Engine::Mariadb, 10, UNLIMITED).await, &[Begins("gate"), Does("cut-fence"), Ends("cut-stage-1")])
-        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,9 @@ impl Drop for Network {
 
 impl End {
     fn named(host: &str) -> Option<Self> {
-        [(SOURCE, Self::Source), (TARGET, Self::Target), (ROUTER, Self::Router)].into_iter().find_map(|(name, end)| (name == host).then_some(end))
+        [(SOURCE, Self::Source), (TARGET, Self::Target), (ROUTER, Self::Router)]
+            .into_iter()
+            .find_map(|(name, end)| (name == host).then_some(end))
     }
 
     /// Whoever has the socket of this address: an agent, by the host in its configuration's path, or else the controller.

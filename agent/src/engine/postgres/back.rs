@@ -127,7 +127,8 @@ impl Postgres {
         }
         let signal = self.config.data_directory.join("standby.signal");
         durable::remove(&signal).map_err(|error| failure::file(&signal, &error))?;
-        let mut command = Command::new(self.config.bin.join("postgres")).arg("--single").arg("-D").arg(&self.config.data_directory);
+        let mut command =
+            Command::new(self.config.bin.join("postgres")).arg("--single").arg("-D").arg(&self.config.data_directory);
         if let Some(file) = &self.config.config_file {
             command = command.arg("-c").arg(format!("config_file={}", file.display()));
         }
