@@ -232,10 +232,10 @@ impl<'a> Roles<'a> {
     }
 }
 
-/// Unless somebody else has started it, or its last process is not gone yet.
-pub(super) async fn starts(server: &Server) {
-    for _ in 0..20 {
-        if server.is_running() || server.start().await.is_ok() {
+/// Once its last process is gone, unless somebody else has started it meanwhile.
+async fn starts(server: &Server) {
+    for _ in 0..30 {
+        if !server.is_running() && server.start().await.is_ok() {
             return;
         }
         pause(100).await;
