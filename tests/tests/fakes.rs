@@ -95,6 +95,24 @@ async fn without_a_controller_each_host_takes_back_its_own_part() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_past_its_point_of_no_return_is_completed_before_it_is_finished() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    let points = Fuse::at(0);
+    lab.cutover(&points).await.expect("it moves");
+    drop(lab);
+
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    lab.cutover(&Fuse::at(points.seen().len() as u32 - 2)).await.expect_err("it dies");
+    let halt = lab.finish(&Fuse::default()).await.expect_err("it is not complete").to_string();
+    assert!(halt.contains("UNDER_WAY") && halt.contains("flytt resume"), "{halt}");
+    lab.resume(&Fuse::default()).await.expect("completed");
+    lab.finish(&Fuse::default()).await.expect("it finishes");
+    lab.holds(Side::Target, "finished").await;
+}
+
 /// It asks the target four times a second whether it has opened; on record it is before its gate goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_waits_until_the_targets_gate_is_gone() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flytt_proto::gate::Gate;
+use flytt_proto::{gate::Gate, name::step as named};
 
 use super::{
     cutover::{WayBack, cut, rejoin, way_back},
@@ -181,6 +181,10 @@ pub async fn finish(session: &Session, name: &Migration, settings: Settings, vie
             return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
         }
         Some(Milestone::Moved | Milestone::MovedBack) => {}
+        _ if drive.journal.status.is_done(&step(named::SURRENDER)) => {
+            let sentence = format!("{name} is past its point of no return, and not complete");
+            return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
+        }
         _ => {
             return Err(refused(
                 "NOT_MOVED",

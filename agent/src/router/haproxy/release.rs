@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use flytt_proto::{
-    failure::{Effect, Failure},
-    v1,
-};
+use flytt_proto::{failure::Failure, v1};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -20,6 +17,8 @@ use super::{
 const CHECKS_AGREE: Duration = Duration::from_secs(1);
 /// HAProxy counts a connection for a moment after it closed.
 const LAST_CONNECTIONS: Duration = Duration::from_millis(500);
+/// How long it may count one after that.
+const LATER: Duration = Duration::from_secs(60);
 
 impl Haproxy {
     /// The target is drained: in place, and sent nothing. It need not stay up: its check may know that it is not open yet.
@@ -131,24 +130,16 @@ impl Haproxy {
                         guests = room.guests(),
                         "clients of the holding server are still served through this agent"
                     );
-                    let (socket, backend) = (self.socket.clone(), backend.to_owned());
-                    tokio::spawn(async move {
-                        room.emptied().await;
-                        let begun = Instant::now();
-                        while let Err(error) = delete_holding(&socket, &backend).await {
-                            if begun.elapsed() > LAST_CONNECTIONS {
-                                tracing::warn!(%error, backend, "the holding server stays until the next change of this route");
-                                return;
-                            }
-                            sleep(Duration::from_millis(20)).await;
-                        }
-                    });
+                    self.deletes_later(backend, async move { room.emptied().await });
                     return Ok(());
                 }
                 kept => room = kept,
             }
             if begun.elapsed() > LAST_CONNECTIONS {
-                return Err(failure.with_effect(Effect::Done));
+                // In maintenance it gets nobody, and the route is what it should be.
+                tracing::warn!(%failure, backend, "the holding server goes with its last connection");
+                self.deletes_later(backend, std::future::ready(()));
+                return Ok(());
             }
             if room.is_none() {
                 // Connections to a listener that no longer exists.
@@ -156,6 +147,22 @@ impl Haproxy {
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Ends nobody's session: a hold that comes meanwhile takes the same server into use again, and then it is not deleted here.
+    fn deletes_later(&self, backend: &str, emptied: impl Future<Output = ()> + Send + 'static) {
+        let (socket, backend) = (self.socket.clone(), backend.to_owned());
+        tokio::spawn(async move {
+            emptied.await;
+            let begun = Instant::now();
+            while let Err(error) = delete_holding(&socket, &backend).await {
+                if begun.elapsed() > LATER {
+                    tracing::warn!(%error, backend, "the holding server stays until the next change of this route");
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
     }
 }
 
