@@ -238,6 +238,8 @@ async fn holder(host: &Arc<Host>, migration: &Migration, hold: &v1::Hold) -> Res
     match tokio::join!(phase(&source), phase(&target)) {
         (_, Ok(Phase::Open)) => Ok(RouteState::Target),
         (Ok(Phase::Serving | Phase::NoPart), _) => Ok(RouteState::Source),
+        // It was shown the target's own receipt that it has opened.
+        (Ok(Phase::Retired), _) => Ok(RouteState::Target),
         (source, target) => Err(Failure::unknown(
             "NO_HOLDER",
             format!("neither side holds the right to accept writes yet (source: {source:?}, target: {target:?})"),
