@@ -14,7 +14,7 @@ use flytt_proto::{
         Epoch, Migration, OperationId, StepId,
         step::{FENCE, SURRENDER},
     },
-    v1,
+    v1::{self, baton_state::Phase},
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -203,7 +203,7 @@ async fn released(host: &Arc<Host>, migration: &Migration, left: Duration) -> Re
         let target = crate::action::peer(hold.target.as_ref())?;
         let Ok(said) = tokio::time::timeout(left, host.ask_baton(migration, &target)).await else { return Ok(false) };
         let (said, held_in) = (said?, host.ledger.operation(id).map(|operation| operation.epoch).unwrap_or_default());
-        if said.phase() != v1::baton_state::Phase::Open || !said.proven || Epoch(said.epoch) < held_in {
+        if said.phase() != Phase::Open || !said.proven || Epoch(said.epoch) < held_in {
             return Ok(false);
         }
         let _turn = host.turn.lock().await;
@@ -232,19 +232,27 @@ async fn lead(host: &Arc<Host>, id: &OperationId, hold: v1::Hold, to: RouteState
 
 /// Who may accept writes, as both sides say.
 async fn holder(host: &Arc<Host>, migration: &Migration, hold: &v1::Hold) -> Result<RouteState, Failure> {
-    use v1::baton_state::Phase;
     let (source, target) = (crate::action::peer(hold.source.as_ref())?, crate::action::peer(hold.target.as_ref())?);
     let phase = async |peer| host.ask_baton(migration, peer).await.map(|state| state.phase());
-    match tokio::join!(phase(&source), phase(&target)) {
-        (_, Ok(Phase::Open)) => Ok(RouteState::Target),
-        (Ok(Phase::Serving | Phase::NoPart), _) => Ok(RouteState::Source),
-        // It was shown the target's own receipt that it has opened.
-        (Ok(Phase::Retired), _) => Ok(RouteState::Target),
-        (source, target) => Err(Failure::unknown(
+    let (source, target) = tokio::join!(phase(&source), phase(&target));
+    let said = |answer: &Result<Phase, Failure>| answer.as_ref().ok().copied();
+    leads_to(said(&source), said(&target)).ok_or_else(|| {
+        Failure::unknown(
             "NO_HOLDER",
             format!("neither side holds the right to accept writes yet (source: {source:?}, target: {target:?})"),
             "connections keep waiting; look at both hosts with `flytt status`",
-        )),
+        )
+    })
+}
+
+/// Where connections go by what source and target say; `None` of a side: it does not answer.
+fn leads_to(source: Option<Phase>, target: Option<Phase>) -> Option<RouteState> {
+    match (source, target) {
+        (_, Some(Phase::Open)) => Some(RouteState::Target),
+        (Some(Phase::Serving | Phase::NoPart), _) => Some(RouteState::Source),
+        // It was shown the target's own receipt that it has opened.
+        (Some(Phase::Retired), _) => Some(RouteState::Target),
+        _ => None,
     }
 }
 
@@ -260,4 +268,28 @@ async fn take_back_route(host: &Arc<Host>, hold: &OperationId, route: &v1::Route
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_follows_proof_and_never_a_guess() {
+        let (to_source, to_target) = (Some(RouteState::Source), Some(RouteState::Target));
+        for (source, target, to) in [
+            (Some(Phase::Serving), Some(Phase::Replica), to_source),
+            (Some(Phase::Serving), None, to_source),
+            (Some(Phase::Fenced), Some(Phase::Closed), None),
+            (Some(Phase::Surrendered), Some(Phase::Closed), None),
+            (Some(Phase::Surrendered), None, None),
+            (None, Some(Phase::Closed), None),
+            (None, None, None),
+            (Some(Phase::Surrendered), Some(Phase::Open), to_target),
+            (None, Some(Phase::Open), to_target),
+            (Some(Phase::Retired), None, to_target),
+        ] {
+            assert_eq!(leads_to(source, target), to, "{source:?} {target:?}");
+        }
+    }
 }

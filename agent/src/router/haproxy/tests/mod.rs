@@ -13,6 +13,7 @@ use crate::change::{
 
 mod checks;
 mod lab;
+mod later;
 use lab::{BINARY, Lab, Load, Options, change, route, served};
 
 /// Connections that HAProxy had given a server before the hold may still arrive there.
