@@ -116,7 +116,7 @@ impl Mariadb {
             return Ok(());
         }
         if let Some(server) = process::server(into) {
-            // One that nobody can write to has nothing of its own: whoever looks after services has started it again.
+            // A copy of ours that is read-only serves nobody: whoever looks after services has started it again.
             if self.now_serving().await? != Serving::Standby {
                 return Err(refused("STILL_RUNNING", format!("a server (process {server}) runs in {}", into.display())));
             }

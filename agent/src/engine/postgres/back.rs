@@ -137,11 +137,17 @@ impl Postgres {
         outcome.map(drop).map_err(|error| down(&format!("what it had been promoted to cannot be brought to an end: {error}")))
     }
 
-    /// The same on the new primary, which may have been promoted only now. Where it is refused (PostgreSQL 14 has no role for it), its
-    /// own checkpoint comes in some minutes.
+    /// The same on the new primary, which serves: only where it has written none since its promotion. Where it is refused
+    /// (PostgreSQL 14 has no role for it), its own checkpoint comes in some minutes.
     async fn checkpoint_upstream(&self, migration: &Migration, host: &str, port: u16) {
-        let psql = Command::new(self.config.bin.join("psql")).args(["-XAtqw", "-c", "checkpoint", "-d"]);
-        if let Err(error) = psql.arg(self.upstream(migration, host, port)).run(REWIND_LIMIT).await {
+        const HAS_ONE: &str = "select timeline_id = ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int \
+                               from pg_control_checkpoint()";
+        let to = self.upstream(migration, host, port);
+        let psql = |sql: &str| Command::new(self.config.bin.join("psql")).args(["-XAtqw", "-c", sql, "-d", &to]);
+        if psql(HAS_ONE).run(REWIND_LIMIT).await.is_ok_and(|said| said.stdout.trim() == "t") {
+            return;
+        }
+        if let Err(error) = psql("checkpoint").run(REWIND_LIMIT).await {
             tracing::warn!("the new primary writes no checkpoint for us: {error}");
         }
     }

@@ -68,7 +68,7 @@ impl Postgres {
             return Ok(());
         }
         if let Some(postmaster) = cluster::postmaster(into) {
-            // One that nobody can write to has nothing of its own: whoever looks after services has started it again.
+            // A copy of ours that is read-only serves nobody: whoever looks after services has started it again.
             if self.now_serving().await? != Serving::Standby {
                 let sentence = format!("a server (process {postmaster}) runs in {}", into.display());
                 return Err(refused("STILL_RUNNING", sentence));
