@@ -181,7 +181,7 @@ pub async fn finish(session: &Session, name: &Migration, settings: Settings, vie
             return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
         }
         Some(Milestone::Moved | Milestone::MovedBack) => {}
-        _ if drive.journal.status.is_done(&step(named::SURRENDER)) => {
+        None | Some(Milestone::Following) if drive.journal.status.is_done(&step(named::SURRENDER)) => {
             let sentence = format!("{name} is past its point of no return, and not complete");
             return Err(refused("UNDER_WAY", sentence, format!("flytt resume {name}")));
         }

@@ -124,12 +124,12 @@ async fn stayed(there: &Spec, back: &mut Held, halt: Halt, view: &mut dyn View) 
     let serves = format!("the way back was taken back; {target} serves as before");
     let mut drive = back.drive(view);
     match drive.target_is_burned().await {
-        Ok(false) if drive.journal.status.is_done(&step("follow")) => {
+        Ok(false) if drive.target_streams().await == Ok(true) => {
             return halt.now(format!("{serves}, {source} follows it")).then(format!("flytt rollback {name}"));
         }
         Ok(false) => {
-            let now = format!("{serves}; that {source} follows it could not be made sure");
-            return halt.now(now).then(format!("flytt status {name}"));
+            let now = format!("{serves}; {source} does not say that it follows it");
+            return halt.now(now).then(format!("flytt status {name}, and flytt resume {name} if that stays so"));
         }
         Ok(true) => {}
         Err(failure) => {
