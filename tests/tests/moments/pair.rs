@@ -1,6 +1,10 @@
 //! A pair of servers under load that moves there and back for as long as it can, whatever goes wrong on the way.
 
-use ::flytt::{canary::Canary, spec::Engine, stage::MIGRATION};
+use ::flytt::{
+    canary::Canary,
+    spec::Engine,
+    stage::{MIGRATION, SOURCE},
+};
 
 use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, left::Trace, pause};
 
@@ -61,11 +65,13 @@ impl Pair {
             said.push(resume.to_string());
             pause(500).await;
         }
-        if self.scene.stage.engine != Engine::Postgres && self.scene.holder().await == Holder::Target {
+        let status = self.scene.must(&["status", MIGRATION]).await;
+        let given_up = status.answer()["hosts"][SOURCE]["baton"] == "burned";
+        if self.scene.stage.engine != Engine::Postgres && given_up && self.scene.holder().await == Holder::Target {
             self.at = Place::Stranded;
             return;
         }
-        said.push(self.scene.must(&["status", MIGRATION]).await.to_string());
+        said.push(status.to_string());
         panic!("comes to no rest: {}\n{}", said.join("\n"), self.scene.logs());
     }
 

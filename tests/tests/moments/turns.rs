@@ -1,5 +1,7 @@
 //! There and back, again and again on the same pair, each side writing while it serves: in the end all of it is on the source.
 
+use std::path::Path;
+
 use flytt::{spec::Engine, stage::MIGRATION};
 use flytt_proto::durable;
 
@@ -9,13 +11,19 @@ use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, left::Trace, pause};
 const TURNS: &str = "FLYTT_TURNS";
 
 impl Scene {
+    /// As a move with this file says that is refused: whose data its target has.
+    pub(super) async fn whose_data(&self, file: &Path) -> String {
+        let ended = self.flytt(&["start", file.to_str().unwrap()]).end().await;
+        assert_eq!((ended.code, ended.failures()), (Some(4), vec!["DIRECTORY_NOT_EMPTY"]), "{ended}");
+        let sentence = ended.answer()["failures"][0]["sentence"].as_str().expect("a sentence");
+        let said = sentence.split_once(", which nobody named").expect("as it is said").0;
+        said.rsplit(' ').next().expect("a name").to_owned()
+    }
+
     /// What an earlier round left on the target may be replaced: its owner stops that server, reads whose data it is, and says so.
     async fn start_over(&self) -> Ended {
         self.stage.target.kill_hard();
-        let ended = self.start().end().await;
-        assert_eq!((ended.code, ended.failures()), (Some(4), vec!["DIRECTORY_NOT_EMPTY"]), "{ended}");
-        let sentence = ended.answer()["failures"][0]["sentence"].as_str().expect("a sentence").to_owned();
-        let system = sentence.split_once(", which nobody named").expect("as it is said").0.rsplit(' ').next().expect("a name");
+        let system = self.whose_data(&self.file).await;
         let replace = format!("host = \"db-new\"\nreplace = \"{system}\"");
         let text = std::fs::read_to_string(&self.file).unwrap().replace("host = \"db-new\"", &replace);
         let file = self.stage.home.join("again.toml");

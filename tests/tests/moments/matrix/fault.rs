@@ -200,34 +200,22 @@ impl<'a> Roles<'a> {
         server.kill_hard();
     }
 
-    /// As a host's own service manager, and whoever mends a cable.
+    /// As a host's own service manager, and whoever mends a cable. What is killed otherwise comes back by itself.
     pub(super) async fn heal(&self, cell: Cell, command: &Flytt) {
-        match cell.fault {
-            Fault::ControllerStale => command.thaw(),
-            Fault::SourceServerKilled => starts(self.source.0).await,
-            Fault::TargetServerKilled => starts(self.target.0).await,
-            Fault::SourceHostDown => {
-                starts(self.source.0).await;
-                self.source.1.process.bring_back();
+        self.network.heal();
+        if cell.fault == Fault::ControllerStale {
+            command.thaw();
+        }
+        if matches!(cell.fault, Fault::SourceServerKilled | Fault::SourceHostDown) {
+            starts(self.source.0).await;
+        }
+        if matches!(cell.fault, Fault::TargetServerKilled | Fault::TargetHostDown) {
+            starts(self.target.0).await;
+        }
+        for (agent, fault) in [(self.source.1, Fault::SourceHostDown), (self.target.1, Fault::TargetHostDown)] {
+            if cell.fault == fault {
+                agent.process.bring_back();
             }
-            Fault::TargetHostDown => {
-                starts(self.target.0).await;
-                self.target.1.process.bring_back();
-            }
-            Fault::ControllerFromSource
-            | Fault::ControllerFromTarget
-            | Fault::SourceFromTarget
-            | Fault::SourceFromAll
-            | Fault::TargetFromAll
-            | Fault::TargetUnheard => self.network.heal(),
-            Fault::ControllerKilled
-            | Fault::ControllerInterrupted
-            | Fault::SecondController
-            | Fault::SourceAgentKilled
-            | Fault::TargetAgentKilled
-            | Fault::RouterAgentKilled
-            | Fault::RouterKilled
-            | Fault::ReplyLost => {}
         }
     }
 }
