@@ -167,10 +167,14 @@ impl Status {
                 self.outcomes.insert(step.clone(), outcome.clone());
             }
             Event::Failed { step, failure } => {
-                if !matches!(self.steps.get(step), Some(StepState::Began | StepState::Undoing)) {
-                    return Err(illegal(format!("{step} failed without a beginning")));
-                }
-                self.steps.insert(step.clone(), StepState::Failed(failure.clone()));
+                match self.steps.get(step) {
+                    Some(StepState::Began) => self.steps.insert(step.clone(), StepState::Failed(failure.clone())),
+                    // It is half taken back, and must be wholly before it is begun again.
+                    Some(StepState::Undoing) => None,
+                    Some(StepState::Done { .. } | StepState::Failed(_) | StepState::Undone) | None => {
+                        return Err(illegal(format!("{step} failed without a beginning")));
+                    }
+                };
             }
             Event::Undoing { step } => {
                 if !self.steps.contains_key(step) {

@@ -46,6 +46,19 @@ async fn rollback_leaves_the_hosts_as_they_were() {
     lab.start(&Fuse::default()).await.expect("and it can begin again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_half_taken_back_is_gone_before_it_is_made_anew() {
+    let lab = Lab::new(|_| 0).await;
+    // Neither before the copy nor after it.
+    lab.world.lock().copy_stays = 2;
+    let halt = lab.start(&Fuse::default()).await.expect_err("there is no room for it");
+    assert_eq!(halt.exit(), Exit::NeedsResume, "{halt:?}");
+    lab.resume(&Fuse::default()).await.expect("it follows");
+    lab.holds(Side::Source, "following").await;
+    lab.rollback(&Fuse::default()).await.expect("taken back");
+    lab.is_as_it_was("rolled back");
+}
+
 /// What is left when a controller dies for good, wherever in the cutover: before the surrender each host takes back its own part
 /// when asked, after it none does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

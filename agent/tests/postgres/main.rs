@@ -12,3 +12,4 @@ mod cutover;
 mod facts;
 mod fence;
 mod seed;
+mod truth;

@@ -25,6 +25,13 @@ impl Drive<'_> {
         self.take_back(steps).await
     }
 
+    /// The same with those alone that somebody has begun to take back.
+    pub async fn half_taken_back(&mut self, phases: RangeInclusive<Phase>) -> Result<Vec<(String, Failure)>, Failure> {
+        let is_half = |step: &&Step| self.journal.status.steps.get(&step.id) == Some(&StepState::Undoing);
+        let steps = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).filter(is_half).rev().cloned().collect();
+        self.take_back(steps).await
+    }
+
     /// These steps, in this order.
     pub async fn take_back(&mut self, steps: Vec<Step>) -> Result<Vec<(String, Failure)>, Failure> {
         let in_window = steps.iter().all(|step| step.phase >= Phase::Ready);

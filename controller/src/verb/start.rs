@@ -80,6 +80,12 @@ pub async fn start(session: &Session, path: &Path, accepted: BTreeSet<Gate>, vie
 pub(super) async fn seed(drive: &mut Drive<'_>, accepted: &BTreeSet<Gate>) -> Result<(), Halt> {
     let name = drive.spec.name.clone();
     drive.accept(accepted).await?;
+    let left = drive.half_taken_back(Phase::Tune..=Phase::Back).await.map_err(|failure| stuck(&name, failure))?;
+    if !left.is_empty() {
+        return Err(Halt::new(Exit::NeedsResume, left.into_iter().map(|(_, failure)| failure))
+            .now("the source serves as before; what is to be copied anew is not wholly taken back")
+            .then(format!("flytt resume {name}")));
+    }
     let seeded = match drive.forward(Phase::Tune..=Phase::Back).await {
         Ok(()) => Ok(reached(drive, Milestone::Following).await?),
         Err(Stopped::Journal(failure)) => Err(stuck(&name, failure)),

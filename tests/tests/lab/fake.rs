@@ -324,6 +324,10 @@ impl Engine for FakeEngine {
 
     async fn end_backup(&self, backup: &Backup) -> Result<(), Failure> {
         let mut world = self.world.lock();
+        if world.copy_stays > 0 {
+            world.copy_stays -= 1;
+            return Err(Failure::refused("SERVER_DOWN", "the server is just coming up", "try again"));
+        }
         if std::mem::take(&mut world.target.copied) {
             empty(&backup.into);
             // What stands in the server goes with it.

@@ -73,6 +73,8 @@ pub(crate) struct State {
     pub(crate) target_reloads_in: Duration,
     /// How long the source looks at itself before it surrenders.
     pub(crate) surrender_looks_for: Duration,
+    /// What is left of a copy cannot be taken away so many times.
+    pub(crate) copy_stays: u32,
     next: u64,
 }
 
@@ -95,6 +97,7 @@ impl World {
             violations: Vec::new(),
             target_reloads_in: Duration::ZERO,
             surrender_looks_for: Duration::ZERO,
+            copy_stays: 0,
             next: 0,
         })))
     }

@@ -49,6 +49,7 @@ use self::{
     left::Trace,
     network::Network,
     prober::{Door, Prober},
+    shell::Disk,
 };
 
 /// As fast as it goes.
@@ -57,7 +58,9 @@ pub(crate) const FAST: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"none\
 pub(crate) const UNLIMITED: &str = "[seed]\nmax_rate = \"none\"\n";
 /// The copy of a small cluster takes some seconds.
 pub(crate) const SLOW: &str = "[seed]\ncheckpoint = \"fast\"\nmax_rate = \"8MiB/s\"\n";
-/// How long the application may be without a writable database, without a person.
+/// Room for a server of a few MiB and all that it writes in a story.
+const DISK_MIB: u32 = 4_096;
+/// See [`Scene::longest`].
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// Two at a time, however many processors there are: leases are seconds long, and a starved stage would miss them.
@@ -71,6 +74,10 @@ pub(crate) struct Scene {
     /// The one-time codes by which its agents were enrolled.
     pub(crate) codes: Vec<String>,
     before: Trace,
+    /// Of the hosts that have one of their own: unmounted once nothing runs on it, and before its place goes.
+    disks: Vec<Disk>,
+    /// How long the application may be without a writable database, without a person.
+    pub(crate) longest: Duration,
     pub(crate) base: tempfile::TempDir,
     /// At work as long as the canary is.
     prober: Mutex<Option<Prober>>,
@@ -103,6 +110,17 @@ pub(crate) async fn add_host(
     let (name, address): (HostName, String) = (name.parse().unwrap(), address.to_string());
     let host = enrol::add_host(home.authority(), &name, &address, &code.parse()?).await?;
     home.add(&name, host)
+}
+
+/// Once its last process is gone, unless somebody else has started it meanwhile, or there is nothing to start any more.
+pub(crate) async fn start_again(server: &Server) {
+    for _ in 0..30 {
+        let has_data = server.data().read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if !server.is_running() && has_data && server.start().await.is_ok() {
+            return;
+        }
+        pause(100).await;
+    }
 }
 
 fn copy_directory(from: &Path, to: &Path) {
@@ -155,23 +173,63 @@ impl Scene {
         let file = stage.home.join("demo.toml");
         durable::write(&file, format!("{}\n{settings}", stage.migration).as_bytes(), 0o600).unwrap();
         let before = Trace::of(&stage).await;
-        Self { stage, file, codes, before, base, prober: Mutex::default(), network, _turn: turn }
+        Self {
+            stage,
+            file,
+            codes,
+            before,
+            disks: Vec::new(),
+            longest: LONGEST,
+            base,
+            prober: Mutex::default(),
+            network,
+            _turn: turn,
+        }
+    }
+
+    /// From now on each side has a small disk of its own, which can be filled up.
+    pub(crate) async fn on_disks(&mut self) {
+        let mut disks = Vec::new();
+        for (server, agent) in [(&self.stage.source, &self.agents().source), (&self.stage.target, &self.agents().target)] {
+            let was_running = server.is_running();
+            agent.process.keep_down();
+            server.kill_hard();
+            while server.is_running() {
+                pause(10).await;
+            }
+            disks.push(Disk::under(server.data().parent().expect("a host's directory"), DISK_MIB));
+            if was_running {
+                start_again(server).await;
+            }
+            agent.process.bring_back();
+        }
+        self.disks = disks;
+        // The router has seen its server go.
+        while !self.door(self.stage.proxy.entrance().port()).takes_a_write().await {
+            pause(50).await;
+        }
+    }
+
+    /// The source's is the first.
+    pub(crate) fn disk(&self, side: Holder) -> &Disk {
+        &self.disks[usize::from(side == Holder::Target)]
     }
 
     pub(crate) fn agents(&self) -> &Agents {
         self.stage.agents.as_ref().unwrap()
     }
 
-    /// The application: it writes from now on. On MySQL no faster than a replica on the same two processors can follow.
+    /// The application: it writes from now on, where a replica applies row by row no faster than one on the same two processors
+    /// can follow.
     pub(crate) async fn canary(&self) -> Canary {
         let usual = canary::Options::default();
         let options = match self.stage.engine {
-            Engine::Mysql => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
-            Engine::Postgres | Engine::Mariadb => usual,
+            Engine::Mysql | Engine::Mariadb => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
+            Engine::Postgres => usual,
         };
         let canary = Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary");
         assert!(self.accepts_writes(&self.stage.source).await, "the source takes no write\n{}", self.logs());
-        let doors = [&self.stage.source, &self.stage.target].map(|server| self.door(server));
+        let doors = [&self.stage.source, &self.stage.target].map(|server| self.door(server.port()));
         *self.prober.lock().unwrap() = Some(Prober::start(doors));
         canary
     }
@@ -204,26 +262,27 @@ impl Scene {
                 pause(20).await;
             }
         };
-        if tokio::time::timeout(LONGEST, again).await.is_err() {
-            panic!("not writable again within {LONGEST:?}: {:?}\n{}", canary.pulse(), self.logs());
+        if tokio::time::timeout(self.longest, again).await.is_err() {
+            panic!("not writable again within {:?}: {:?}\n{}", self.longest, canary.pulse(), self.logs());
         }
     }
 
     /// Whether the server takes a write of the application, asked at its own port.
     pub(crate) async fn accepts_writes(&self, server: &Server) -> bool {
-        self.door(server).takes_a_write().await
+        self.door(server.port()).takes_a_write().await
     }
 
-    fn door(&self, server: &Server) -> Door {
+    /// Of a server, or of the router.
+    fn door(&self, port: u16) -> Door {
         let entrance = self.stage.proxy.entrance().port();
         let text = std::fs::read_to_string(&self.stage.conninfo).unwrap();
         let way_in = match self.stage.engine {
-            Engine::Postgres => text.trim().replace(&format!("port={entrance}"), &format!("port={}", server.port())),
+            Engine::Postgres => text.trim().replace(&format!("port={entrance}"), &format!("port={port}")),
             Engine::Mariadb | Engine::Mysql => {
                 text.lines().find_map(|line| line.strip_prefix("password = ")).unwrap_or_default().to_owned()
             }
         };
-        Door { engine: self.stage.engine, way_in, port: server.port() }
+        Door { engine: self.stage.engine, way_in, port }
     }
 
     /// This side and only this one accepts writes, within the time that leases take. Both at once is wrong at any time.
@@ -339,7 +398,7 @@ impl Scene {
         assert!(found.is_clean() && found.acknowledged > 0, "{found:?}\n{}", self.logs());
         let gap = record.report.longest_gap.ms;
         println!("longest gap {gap:.0} ms, {} acknowledged, {} sessions cut", found.acknowledged, record.report.sessions_cut);
-        assert!(gap < LONGEST.as_secs_f64() * 1e3, "{:?}", record.report);
+        assert!(gap < self.longest.as_secs_f64() * 1e3, "{:?}", record.report);
     }
 
     /// What is there now is what must be there in the end.

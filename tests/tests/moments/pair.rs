@@ -29,7 +29,8 @@ impl Pair {
     /// The target follows.
     pub(crate) async fn fresh(engine: Engine) -> Self {
         let settings = if engine == Engine::Postgres { FAST } else { UNLIMITED };
-        let scene = Scene::apart(engine, 2, settings).await;
+        let mut scene = Scene::apart(engine, 2, settings).await;
+        scene.on_disks().await;
         let canary = scene.canary().await;
         scene.following().await;
         Self { scene, canary, at: Place::Following }

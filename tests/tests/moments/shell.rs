@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -37,6 +38,8 @@ pub(crate) fn sql_as(server: &Server, role: &str, sql: &str) -> String {
     as_owner(server, "psql", &["-XqAtw", "-h", &socket, "-p", &port, "-U", role, "-d", "app", "-c", sql])
 }
 
+const FILLER: &str = "somebody-else";
+
 /// A small disk over a directory, gone with this value.
 pub(crate) struct Disk {
     on: PathBuf,
@@ -52,11 +55,39 @@ impl Disk {
         Self { on: directory.to_owned() }
     }
 
+    /// A small disk for all that a host has, which is moved onto it. Nothing of it may run.
+    pub(crate) fn under(host: &Path, mib: u32) -> Self {
+        let aside = host.with_extension("aside");
+        let copy = |from: &Path, to: &Path| {
+            let mut copy = command("cp");
+            copy.args(["-a", "--"]).arg(from.join(".")).arg(to);
+            run(copy);
+        };
+        fs::create_dir(&aside).expect("a directory");
+        copy(host, &aside);
+        let disk = Self::over(host, mib);
+        copy(&aside, host);
+        fs::remove_dir_all(aside).expect("ours");
+        disk
+    }
+
     /// Somebody else takes what is free, but for this much.
     pub(crate) fn fill_up_to(&self, left_mib: u64) {
         let about = nix::sys::statvfs::statvfs(&self.on).expect("mounted");
         let used = (about.blocks() - about.blocks_free()) * about.fragment_size();
         self.resize((used >> 20) + left_mib);
+    }
+
+    /// Somebody else takes all that is free, to the last block, until there is as much again as it had.
+    pub(crate) fn fill(&self) {
+        self.fill_up_to(2);
+        let mut file = fs::File::create(self.on.join(FILLER)).expect("a name still fits");
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    pub(crate) fn free(&self, mib: u32) {
+        fs::remove_file(self.on.join(FILLER)).expect("there");
+        self.resize(mib.into());
     }
 
     pub(crate) fn resize(&self, mib: u64) {

@@ -15,7 +15,7 @@ use crate::{
     change::{Backup, Change},
     command::{self, Command},
     engine::{
-        Progress, SeedOrder, Serving, Source, Stage, Upstream, Way,
+        Progress, SeedOrder, Source, Stage, Upstream, Way,
         directory::{self, Mark},
         mysql_family::{place::Place, process},
     },
@@ -115,13 +115,7 @@ impl Mariadb {
         if !mark.names(into) {
             return Ok(());
         }
-        if let Some(server) = process::server(into) {
-            // A copy of ours that is read-only serves nobody: whoever looks after services has started it again.
-            if self.now_serving().await? != Serving::Standby {
-                return Err(refused("STILL_RUNNING", format!("a server (process {server}) runs in {}", into.display())));
-            }
-            self.end_at_once().await?;
-        }
+        self.program().end_copy(|| Box::pin(self.now_serving())).await?;
         directory::empty(into).map_err(|error| file(into, &error).with_effect(Effect::Unknown))?;
         mark.clear().map_err(|error| file(mark.path(), &error))
     }

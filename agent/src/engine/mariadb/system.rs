@@ -7,8 +7,12 @@ use std::{fs, io::Read as _, path::Path};
 const MAGIC: [u8; 3] = [0xfe, 0xfe, 0x0c];
 
 /// The first eight bytes, big-endian, of the UUID that the server's system tables got when it was installed. `None` where there is
-/// no server's data, or none that can be told apart.
+/// no server's data, or none that can be told apart. A start in an empty directory fails and leaves a control file, too, but no
+/// system tables.
 pub(super) fn identifier(data: &Path) -> Option<u64> {
+    if !data.join("mysql").is_dir() {
+        return None;
+    }
     let mut head = [0_u8; 12];
     fs::File::open(data.join("aria_log_control")).ok()?.read_exact(&mut head).ok()?;
     let uuid = u64::from_be_bytes(head[4..].try_into().ok()?);
@@ -24,6 +28,8 @@ mod tests {
     fn only_a_control_file_has_one() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(identifier(data.path()), None);
+        fs::create_dir(data.path().join("mysql")).unwrap();
+        assert_eq!(identifier(data.path()), None);
         let file = data.path().join("aria_log_control");
         let mut text = vec![0xfe, 0xfe, 0x0c, 1, 0x2a, 0x1e, 0x53, 0x5f, 0xe5, 0x57, 0x11, 0xf1, 0x9f, 0xbf];
         fs::write(&file, &text).unwrap();
@@ -33,5 +39,9 @@ mod tests {
         text[0] = 0;
         fs::write(&file, &text).unwrap();
         assert_eq!(identifier(data.path()), None);
+        fs::write(&file, [0xfe, 0xfe, 0x0c, 1, 0x2a, 0x1e, 0x53, 0x5f, 0xe5, 0x57, 0x11, 0xf1]).unwrap();
+        assert!(identifier(data.path()).is_some());
+        fs::remove_dir(data.path().join("mysql")).unwrap();
+        assert_eq!(identifier(data.path()), None, "nothing but a start that failed");
     }
 }

@@ -4,7 +4,11 @@ use std::{fs, path::Path};
 
 /// The UUID in `auto.cnf`, in lower case, which the server makes when it first starts in a directory without one (MySQL manual,
 /// "Replication and Binary Logging Options and Variables", `server_uuid`). A copy by CLONE has none, and gets its own.
+/// One that a start in an empty directory left is no server's: that has no system tables.
 pub(super) fn identifier(data: &Path) -> Option<String> {
+    if !data.join("mysql.ibd").is_file() {
+        return None;
+    }
     let text = fs::read_to_string(data.join("auto.cnf")).ok()?;
     let value = text.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -25,6 +29,10 @@ mod tests {
     fn only_a_whole_uuid_is_one() {
         const UUID: &str = "670f2239-e567-11f1-a3a2-02fc00000001";
         let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("auto.cnf"), format!("server-uuid={UUID}\n")).unwrap();
+        assert_eq!(identifier(data.path()), None, "nothing but a start that failed");
+        fs::write(data.path().join("mysql.ibd"), "x").unwrap();
+        fs::remove_file(data.path().join("auto.cnf")).unwrap();
         let says = |text: &str| {
             fs::write(data.path().join("auto.cnf"), text).unwrap();
             identifier(data.path())

@@ -46,7 +46,7 @@ impl Place<'_> {
             return Ok(None);
         }
         let found = self.found.as_deref();
-        if found != Some(replaced) && !self.mark.names(data) {
+        if found != Some(replaced) && !self.mark.names(data) && !is_of_a_failed_start(data) {
             let found = found.map_or("files that are no server's".to_owned(), |id| format!("the data of server {id}"));
             return refuse(
                 "DIRECTORY_NOT_EMPTY",
@@ -62,5 +62,63 @@ impl Place<'_> {
             );
         }
         Ok(Some(Change::DataDir(DataDir { path: data.to_owned(), trash: parent.join(directory::trash(migration)) })))
+    }
+}
+
+/// Whether nothing is in it but what a server leaves that was started in an empty directory, as whoever looks after services may
+/// have done: without system tables it ends again.
+fn is_of_a_failed_start(data: &Path) -> bool {
+    const NAMES: [&str; 11] = [
+        "aria_log",
+        "auto.cnf",
+        "binlog.",
+        "ddl_recovery",
+        "ib_buffer_pool",
+        "ib_logfile",
+        "ibdata",
+        "ibtmp",
+        "multi-master.info",
+        "tc.log",
+        "undo",
+    ];
+    const ENDINGS: [&str; 5] = [".err", ".index", ".pid", ".state", ".000001"];
+    let Ok(entries) = std::fs::read_dir(data) else { return false };
+    entries.flatten().all(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_file = entry.file_type().is_ok_and(|kind| !kind.is_dir());
+        let is_of_a_server = NAMES.iter().any(|own| name.starts_with(own)) || ENDINGS.iter().any(|end| name.ends_with(end));
+        (is_file && is_of_a_server) || name.starts_with("#innodb_")
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "throw-away files")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_start_leaves_is_nobody_s_data() {
+        let data = tempfile::tempdir().unwrap();
+        // As MariaDB 10.11 left them, tried.
+        for name in [
+            "aria_log.00000001",
+            "aria_log_control",
+            "ib_buffer_pool",
+            "ib_logfile0",
+            "ibdata1",
+            "maria-bin.000001",
+            "maria-bin.index",
+            "maria-bin.state",
+            "undo001",
+            "auto.cnf",
+        ] {
+            std::fs::write(data.path().join(name), "x").unwrap();
+        }
+        assert!(is_of_a_failed_start(data.path()));
+        std::fs::write(data.path().join("notes.txt"), "mine").unwrap();
+        assert!(!is_of_a_failed_start(data.path()));
+        std::fs::remove_file(data.path().join("notes.txt")).unwrap();
+        std::fs::create_dir(data.path().join("mysql")).unwrap();
+        assert!(!is_of_a_failed_start(data.path()), "an installed server's");
     }
 }

@@ -11,11 +11,13 @@ use flytt_proto::fuse;
 
 use super::{
     super::{
-        Scene,
+        DISK_MIB, Holder, Scene,
         flytt::Flytt,
         network::{End, Network, Parted},
         pair::{Pair, Place},
         pause,
+        shell::Disk,
+        start_again,
     },
     AFTER, Cell, Host, Point, STEPS,
 };
@@ -34,6 +36,8 @@ pub(super) enum Fault {
     RouterKilled,
     SourceHostDown,
     TargetHostDown,
+    SourceDiskFull,
+    TargetDiskFull,
     ControllerFromSource,
     ControllerFromTarget,
     SourceFromTarget,
@@ -43,7 +47,7 @@ pub(super) enum Fault {
     ReplyLost,
 }
 
-pub(super) const FAULTS: [Fault; 19] = [
+pub(super) const FAULTS: [Fault; 21] = [
     Fault::ControllerKilled,
     Fault::ControllerInterrupted,
     Fault::ControllerStale,
@@ -56,6 +60,8 @@ pub(super) const FAULTS: [Fault; 19] = [
     Fault::RouterKilled,
     Fault::SourceHostDown,
     Fault::TargetHostDown,
+    Fault::SourceDiskFull,
+    Fault::TargetDiskFull,
     Fault::ControllerFromSource,
     Fault::ControllerFromTarget,
     Fault::SourceFromTarget,
@@ -125,6 +131,8 @@ pub(super) struct Roles<'a> {
     scene: &'a Scene,
     source: (&'a Server, &'a Agent, End),
     target: (&'a Server, &'a Agent, End),
+    source_disk: &'a Disk,
+    target_disk: &'a Disk,
     network: &'a Network,
 }
 
@@ -132,8 +140,14 @@ impl<'a> Roles<'a> {
     pub(super) fn of(pair: &'a Pair) -> Self {
         let (stage, agents) = (&pair.scene.stage, pair.scene.agents());
         let (old, new) = ((&stage.source, &agents.source, End::Source), (&stage.target, &agents.target, End::Target));
-        let (source, target) = if pair.at == Place::Following { (old, new) } else { (new, old) };
-        Self { scene: &pair.scene, source, target, network: pair.scene.network.as_ref().expect("it can be parted") }
+        let disk = |side| pair.scene.disk(side);
+        let (source, target, from, to) = if pair.at == Place::Following {
+            (old, new, Holder::Source, Holder::Target)
+        } else {
+            (new, old, Holder::Target, Holder::Source)
+        };
+        let network = pair.scene.network.as_ref().expect("it can be parted");
+        Self { scene: &pair.scene, source, target, source_disk: disk(from), target_disk: disk(to), network }
     }
 
     fn agent(&self, host: Host) -> (&'a Agent, End) {
@@ -181,6 +195,8 @@ impl<'a> Roles<'a> {
             Fault::RouterKilled => self.scene.stage.proxy.process().kill_hard(),
             Fault::SourceHostDown => self.down(self.source.0, self.source.1),
             Fault::TargetHostDown => self.down(self.target.0, self.target.1),
+            Fault::SourceDiskFull => self.source_disk.fill(),
+            Fault::TargetDiskFull => self.target_disk.fill(),
             Fault::ControllerFromSource => self.network.part(End::Controller, source, how),
             Fault::ControllerFromTarget => self.network.part(End::Controller, target, how),
             Fault::SourceFromTarget => self.network.part(source, target, how),
@@ -203,30 +219,26 @@ impl<'a> Roles<'a> {
     /// As a host's own service manager, and whoever mends a cable. What is killed otherwise comes back by itself.
     pub(super) async fn heal(&self, cell: Cell, command: &Flytt) {
         self.network.heal();
+        for (disk, fault) in [(self.source_disk, Fault::SourceDiskFull), (self.target_disk, Fault::TargetDiskFull)] {
+            if cell.fault == fault {
+                disk.free(DISK_MIB);
+            }
+        }
         if cell.fault == Fault::ControllerStale {
             command.thaw();
         }
-        if matches!(cell.fault, Fault::SourceServerKilled | Fault::SourceHostDown) {
-            starts(self.source.0).await;
+        // A server that cannot write may have given up.
+        if matches!(cell.fault, Fault::SourceServerKilled | Fault::SourceHostDown | Fault::SourceDiskFull) {
+            start_again(self.source.0).await;
         }
-        if matches!(cell.fault, Fault::TargetServerKilled | Fault::TargetHostDown) {
-            starts(self.target.0).await;
+        if matches!(cell.fault, Fault::TargetServerKilled | Fault::TargetHostDown | Fault::TargetDiskFull) {
+            start_again(self.target.0).await;
         }
         for (agent, fault) in [(self.source.1, Fault::SourceHostDown), (self.target.1, Fault::TargetHostDown)] {
             if cell.fault == fault {
                 agent.process.bring_back();
             }
         }
-    }
-}
-
-/// Once its last process is gone, unless somebody else has started it meanwhile.
-async fn starts(server: &Server) {
-    for _ in 0..30 {
-        if !server.is_running() && server.start().await.is_ok() {
-            return;
-        }
-        pause(100).await;
     }
 }
 
@@ -253,6 +265,8 @@ pub(super) fn lasts(cell: Cell) -> Lasts {
         Fault::SourceServerKilled | Fault::TargetServerKilled => Lasts::For(Duration::from_millis(300)),
         Fault::SourceHostDown | Fault::TargetHostDown => Lasts::For(Duration::from_secs(2)),
         Fault::ControllerStale
+        | Fault::SourceDiskFull
+        | Fault::TargetDiskFull
         | Fault::ControllerFromSource
         | Fault::ControllerFromTarget
         | Fault::SourceFromTarget
