@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 
 use flytt::stage::MIGRATION;
 
-use super::{FAST, Holder, Scene, left::Trace, pause};
+use super::{FAST, Holder, Scene, left::Trace, pause, shell::Disk};
 
 fn rewrite(scene: &Scene, change: impl FnOnce(String) -> String) {
     let text = change(std::fs::read_to_string(&scene.file).unwrap());
@@ -94,4 +94,34 @@ async fn the_guard_gives_up_the_move_before_the_sources_disk_is_full() {
     assert_eq!(refused.code, Some(6), "{refused}");
     assert!(refused.to_string().contains("GUARDED"), "{refused}");
     scene.ends(canary, Holder::Source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_can_write_no_log_go_on_with_their_work() {
+    let scene = Scene::set(5, FAST).await;
+    let (place, agents) = (scene.base.path().join("logs"), scene.agents());
+    std::fs::create_dir(&place).unwrap();
+    let disk = Disk::over(&place, 1);
+    let logs = [&agents.source, &agents.target, &agents.router].map(|agent| {
+        let (log, full) = (agent.process.log(), place.join(&agent.name));
+        agent.process.keep_down();
+        std::fs::remove_file(log).unwrap();
+        std::fs::write(&full, "").unwrap();
+        std::os::unix::fs::symlink(&full, log).unwrap();
+        full
+    });
+    disk.fill();
+    [&agents.source, &agents.target, &agents.router].iter().for_each(|agent| agent.process.bring_back());
+    let canary = scene.canary().await;
+    scene.following().await;
+    // Given up in the window: what un-fences by itself would have something to say, too.
+    let mut cutover = scene.flytt(&["cutover", MIGRATION]);
+    cutover.comes_to(super::flytt::Moment::Ends("cut-fence")).await;
+    cutover.kill_hard().await;
+    scene.recovered(&canary).await;
+    scene.must(&["resume", MIGRATION]).await;
+    scene.carry_on().await;
+    scene.must(&["cutover", MIGRATION]).await;
+    assert!(logs.iter().all(|log| std::fs::read_to_string(log).unwrap().is_empty()), "there was room");
+    scene.ends(canary, Holder::Target).await;
 }
