@@ -224,3 +224,101 @@ async fn proxy(socket: &Path) -> Vec<String> {
     servers.sort();
     servers
 }
+
+/// What a move could leave in a server: how it comes about, and how it goes.
+fn plants(engine: Engine) -> &'static [(&'static str, &'static str, &'static str)] {
+    match engine {
+        Engine::Postgres => &[
+            ("slot", "SELECT pg_create_physical_replication_slot('flytt_demo')", "SELECT pg_drop_replication_slot('flytt_demo')"),
+            ("role", "CREATE ROLE flytt_demo_back", "DROP ROLE flytt_demo_back"),
+            ("setting", "ALTER SYSTEM SET primary_slot_name = 'flytt_demo'", "ALTER SYSTEM RESET primary_slot_name"),
+        ],
+        Engine::Mariadb => &[
+            ("account", "CREATE USER flytt_demo_repl@localhost", "DROP USER flytt_demo_repl@localhost"),
+            ("database", "CREATE DATABASE flytt", "DROP DATABASE flytt"),
+            ("locked", "ALTER USER app@'%' ACCOUNT LOCK", "ALTER USER app@'%' ACCOUNT UNLOCK"),
+            ("appliers", "SET GLOBAL slave_parallel_threads = 4", "SET GLOBAL slave_parallel_threads = 0"),
+            ("event_scheduler", "SET GLOBAL event_scheduler = ON", "SET GLOBAL event_scheduler = OFF"),
+        ],
+        Engine::Mysql => &[
+            ("account", "CREATE USER flytt_demo_repl@localhost", "DROP USER flytt_demo_repl@localhost"),
+            ("database", "CREATE DATABASE flytt", "DROP DATABASE flytt"),
+            ("locked", "ALTER USER app@'%' ACCOUNT LOCK", "ALTER USER app@'%' ACCOUNT UNLOCK"),
+            ("persisted", "SET PERSIST read_only = OFF", "RESET PERSIST read_only"),
+            ("plugin", "UNINSTALL PLUGIN clone", "INSTALL PLUGIN clone SONAME 'mysql_clone.so'"),
+            ("appliers", "SET GLOBAL replica_parallel_workers = 8", "SET GLOBAL replica_parallel_workers = 4"),
+            ("event_scheduler", "SET GLOBAL event_scheduler = OFF", "SET GLOBAL event_scheduler = ON"),
+            (
+                "channel",
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'x', SOURCE_SSL = 1 FOR CHANNEL 'flytt_demo_back'",
+                "RESET REPLICA ALL FOR CHANNEL 'flytt_demo_back'",
+            ),
+        ],
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "what a test leaves need not last")]
+async fn whatever_is_left_is_found(engine: Engine) {
+    let scene = super::Scene::of(engine, 1, "").await;
+    let (stage, before) = (&scene.stage, &scene.before);
+    let same = async |what: &str| assert_eq!(&Trace::of(stage).await, before, "after {what} is gone");
+    let found = async |what: &str| assert_ne!(&Trace::of(stage).await, before, "{what} is not found");
+    for (what, plant, remove) in plants(engine) {
+        let database = if engine == Engine::Postgres { "postgres" } else { "mysql" };
+        stage.source.sql(database, plant).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let now = Trace::of(stage).await;
+        assert!(
+            now.in_servers.iter().any(|line| line.contains(what)) || before.in_servers.iter().any(|line| line.contains(what))
+        );
+        found(what).await;
+        stage.source.sql(database, remove).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        same(what).await;
+    }
+    for server in [&stage.source, &stage.target] {
+        let root = server.data().parent().expect("a host's directory").to_owned();
+        for place in
+            ["etc/left.conf", ".flytt-trash-demo", "agent/state/secret/demo.pgpass", "agent/run/demo.sock", "data/standby.signal"]
+        {
+            let path = root.join(place);
+            fs::create_dir_all(path.parent().expect("a directory")).unwrap();
+            fs::write(&path, "left").unwrap();
+            found(place).await;
+            fs::remove_file(&path).unwrap();
+            same(place).await;
+        }
+        let config = server.config_file();
+        let text = fs::read(&config).unwrap();
+        fs::write(&config, [&text[..], b"# one byte more\n"].concat()).unwrap();
+        found("a line in the server's configuration").await;
+        fs::write(&config, text).unwrap();
+        same("a line in the server's configuration").await;
+    }
+    let program = stage.place.path().join("pg_basebackup");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut copy = super::shell::command(&program).arg("1000").spawn().unwrap();
+    found("a copy under way").await;
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    fs::remove_file(program).unwrap();
+    same("a copy under way").await;
+    let mut admin = tokio::net::UnixStream::connect(stage.proxy.socket()).await.unwrap();
+    admin.write_all(b"set server database_back/db_old state maint\n").await.unwrap();
+    admin.read_to_string(&mut String::new()).await.unwrap();
+    found("a server that is out").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_left_is_found_on_postgres() {
+    whatever_is_left_is_found(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_left_is_found_on_mariadb() {
+    whatever_is_left_is_found(Engine::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "no MySQL server here: see packaging/mysql.sh")]
+async fn whatever_is_left_is_found_on_mysql() {
+    whatever_is_left_is_found(Engine::Mysql).await;
+}

@@ -117,8 +117,9 @@ impl End {
 
     /// Whoever has the socket of this address: an agent, by the host in its configuration's path, or else the controller.
     fn at(caller: SocketAddr) -> Self {
-        let sockets = procfs::net::tcp().unwrap_or_default();
-        let Some(socket) = sockets.into_iter().find(|socket| socket.local_address == caller) else { return Self::Controller };
+        // The kernel's table is read piece by piece while it changes: one that is there may be missed.
+        let look = || procfs::net::tcp().unwrap_or_default().into_iter().find(|socket| socket.local_address == caller);
+        let Some(socket) = (0..20).find_map(|_| look()) else { return Self::Controller };
         let agents = procfs::process::all_processes().into_iter().flatten().flatten().filter_map(|process| {
             let line = process.cmdline().ok()?;
             let config = line.iter().find(|word| word.ends_with("/agent/agent.toml"))?;
