@@ -23,11 +23,12 @@ lab: setup ## four hosts of Debian with systemd and flytt on this machine, to tr
 test: setup ## every test; the last line counts them
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
 
-test-faults: setup ## every step by every fault (FLYTT_CELLS: a part of a name), FLYTT_KILLS at random moments, FLYTT_TURNS there and back: hours
+test-faults: setup ## every step by every fault (FLYTT_CELLS: a part of a name), FLYTT_KILLS at random moments, FLYTT_TURNS there and back, power cuts: hours
 	cargo test --workspace --locked --no-run
 	@.ci/summed env FLYTT_EVERY=1 cargo test --workspace --locked --test fakes
 	@.ci/summed env FLYTT_KILLS=$${FLYTT_KILLS:-100} FLYTT_TURNS=$${FLYTT_TURNS:-25} cargo test --workspace --locked \
 		--test real_moments -- --ignored --nocapture --test-threads=1 kills_at_random_moments many_times the_whole_matrix
+	@.ci/summed cargo test --workspace --locked --test real_hosts -- --ignored --nocapture
 
 check: setup ## formatting, lints, unit tests, dependencies
 	cargo fmt --all --check
