@@ -10,7 +10,7 @@ use std::{
 
 use flytt_proto::{
     PROTOCOL,
-    failure::Failure,
+    failure::{Effect, Failure},
     identity::{Credentials, dial},
     name::{Epoch, HostName, Migration, OperationId},
     v1,
@@ -35,6 +35,11 @@ pub struct Observer {
 #[derive(Clone, Debug)]
 pub struct Operator {
     pub observer: Observer,
+}
+
+/// Whatever became of an answer, who only looks has changed nothing.
+fn looked(failure: Failure) -> Failure {
+    failure.with_effect(Effect::None)
 }
 
 impl Observer {
@@ -78,7 +83,7 @@ impl Observer {
             let mut client = v1::observe_client::ObserveClient::new(self.channel(host).await?);
             within(ANSWER, client.facts(v1::FactsRequest {})).await
         };
-        let facts = self.settle(host, call.await).await?;
+        let facts = self.settle(host, call.await).await.map_err(looked)?;
         if facts.protocol != PROTOCOL {
             return Err(Failure::refused(
                 "PROTOCOL",
@@ -98,7 +103,7 @@ impl Observer {
             let request = v1::SurveyRequest { migration: migration.to_string(), action: Some(action) };
             within(ANSWER, client.survey(request)).await
         };
-        self.settle(host, call.await).await
+        self.settle(host, call.await).await.map_err(looked)
     }
 
     pub async fn operation(&self, host: &HostName, id: &OperationId) -> Result<v1::OperationState, Failure> {

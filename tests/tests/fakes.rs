@@ -47,6 +47,16 @@ async fn rollback_leaves_the_hosts_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_has_changed_nothing_whatever_became_of_the_answer() {
+    let lab = Lab::new(|_| 0).await;
+    lab.world.lock().breaks = true;
+    let halt = lab.start(&Fuse::default()).await.expect_err("nothing can be known");
+    assert_eq!(halt.exit(), Exit::Failed, "{halt:?}");
+    lab.world.lock().breaks = false;
+    lab.start(&Fuse::default()).await.expect("it follows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_half_taken_back_is_gone_before_it_is_made_anew() {
     let lab = Lab::new(|_| 0).await;
     // Neither before the copy nor after it.

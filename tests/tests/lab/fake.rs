@@ -57,6 +57,9 @@ impl Engine for FakeEngine {
     }
 
     async fn facts(&self) -> Result<Facts, Failure> {
+        if self.world.lock().breaks {
+            return Err(Failure::unknown("SERVER_GONE", "the connection breaks", "look at the server"));
+        }
         let mut world = self.world.lock();
         let db = world.db(self.side);
         Ok(Facts {
