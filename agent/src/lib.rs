@@ -33,4 +33,5 @@ pub mod service;
 mod sha_crypt;
 pub mod status;
 mod tuning;
+pub mod verify;
 mod watch;

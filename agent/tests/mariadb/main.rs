@@ -16,6 +16,7 @@ mod writers;
 
 mod back;
 mod cutover;
+mod digest;
 mod dump;
 mod ended;
 mod facts;

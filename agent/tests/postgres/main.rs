@@ -9,6 +9,7 @@ mod user;
 mod writers;
 
 mod cutover;
+mod digest;
 mod facts;
 mod fence;
 mod seed;

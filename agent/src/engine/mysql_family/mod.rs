@@ -13,7 +13,7 @@ pub(super) mod orphans;
 pub(super) mod place;
 pub(super) mod process;
 pub(super) mod program;
-pub(super) mod quote;
+pub(crate) mod quote;
 pub(super) mod screen;
 pub mod session;
 pub(super) mod sessions;
