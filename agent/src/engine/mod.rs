@@ -20,6 +20,7 @@ pub mod mariadb;
 pub mod mysql;
 pub mod mysql_family;
 pub mod postgres;
+mod returned;
 mod write_behind;
 
 /// What plan and preflight ask about a server, in a form that the other agent's engine can read.

@@ -18,6 +18,7 @@ use crate::{
         Progress, SeedOrder, Source, Stage, Upstream, Way,
         directory::{self, Mark},
         mysql_family::{place::Place, process},
+        returned,
     },
 };
 
@@ -115,7 +116,7 @@ impl Mariadb {
         if !mark.names(into) {
             return Ok(());
         }
-        self.program().end_copy(|| Box::pin(self.now_serving())).await?;
+        returned::end(into, process::server, || Box::pin(self.now_serving()), || Box::pin(self.end_at_once())).await?;
         directory::empty(into).map_err(|error| file(into, &error).with_effect(Effect::Unknown))?;
         mark.clear().map_err(|error| file(mark.path(), &error))
     }

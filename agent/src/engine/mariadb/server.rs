@@ -53,7 +53,7 @@ impl Mariadb {
         self.program().end(Signal::SIGKILL).await
     }
 
-    pub(super) fn program(&self) -> Program<'_> {
+    fn program(&self) -> Program<'_> {
         Program {
             data: &self.config.data_directory,
             config_file: &self.config.config_file,

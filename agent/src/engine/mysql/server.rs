@@ -74,7 +74,7 @@ impl Mysql {
         self.program().end(Signal::SIGKILL).await
     }
 
-    pub(in crate::engine::mysql) fn program(&self) -> Program<'_> {
+    pub(super) fn program(&self) -> Program<'_> {
         Program {
             data: &self.config.data_directory,
             config_file: &self.config.config_file,

@@ -82,13 +82,16 @@ fn is_of_a_failed_start(data: &Path) -> bool {
         "undo",
     ];
     const ENDINGS: [&str; 5] = [".err", ".index", ".pid", ".state", ".000001"];
-    let Ok(entries) = std::fs::read_dir(data) else { return false };
-    entries.flatten().all(|entry| {
+    let Ok(mut entries) = std::fs::read_dir(data) else { return false };
+    let is_of_a_server = |entry: std::io::Result<std::fs::DirEntry>| {
+        let Ok(entry) = entry else { return false };
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_file = entry.file_type().is_ok_and(|kind| !kind.is_dir());
-        let is_of_a_server = NAMES.iter().any(|own| name.starts_with(own)) || ENDINGS.iter().any(|end| name.ends_with(end));
-        (is_file && is_of_a_server) || name.starts_with("#innodb_")
-    })
+        let is_known = NAMES.iter().any(|own| name.starts_with(own)) || ENDINGS.iter().any(|end| name.ends_with(end));
+        (is_file && is_known) || name.starts_with("#innodb_")
+    };
+    // The first that a start makes, on MariaDB and on MySQL: without one of them no server was started here.
+    ["aria_log_control", "auto.cnf"].iter().any(|first| data.join(first).is_file()) && entries.all(is_of_a_server)
 }
 
 #[cfg(test)]
@@ -120,5 +123,8 @@ mod tests {
         std::fs::remove_file(data.path().join("notes.txt")).unwrap();
         std::fs::create_dir(data.path().join("mysql")).unwrap();
         assert!(!is_of_a_failed_start(data.path()), "an installed server's");
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("library.index"), "mine").unwrap();
+        assert!(!is_of_a_failed_start(other.path()), "no server was started there");
     }
 }

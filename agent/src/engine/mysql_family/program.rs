@@ -10,12 +10,10 @@ use futures::future::BoxFuture;
 use nix::sys::signal::{Signal, kill};
 
 use super::process;
-use crate::{command::Command, engine::Serving};
+use crate::command::Command;
 
 const START_LIMIT: Duration = Duration::from_secs(300);
 const STOP_LIMIT: Duration = Duration::from_secs(300);
-/// Below what an undo may take in all.
-const COMES_UP: Duration = Duration::from_secs(60);
 
 /// How this host's server is started and ended; see the engine's section of `agent.toml`.
 #[derive(Debug)]
@@ -72,28 +70,6 @@ impl<'a> Program<'a> {
             .arg(self.server)
             .arg(option("--defaults-file=", self.config_file))
             .arg(option("--log-error=", log))
-    }
-
-    /// Ends the server of a copy that is to go, which whoever looks after services has started again: read-only, it serves nobody.
-    /// One that is just coming up does not say yet what it is, and is waited for.
-    ///
-    /// # Errors
-    /// `STILL_RUNNING` where it accepts writes.
-    pub(crate) async fn end_copy(&self, serving: impl Fn() -> BoxFuture<'a, Result<Serving, Failure>>) -> Result<(), Failure> {
-        let begun = Instant::now();
-        while let Some(server) = process::server(self.data) {
-            match serving().await {
-                Ok(Serving::Standby) => return self.end(Signal::SIGKILL).await,
-                Ok(Serving::Writable) => {
-                    let sentence = format!("a server (process {server}) runs in {}", self.data.display());
-                    let remedy = "look at the target's data directory; nothing of it was touched";
-                    return Err(Failure::refused("STILL_RUNNING", sentence, remedy));
-                }
-                Err(failure) if failure.code != "SERVER_DOWN" || begun.elapsed() > COMES_UP => return Err(failure),
-                Ok(Serving::Down) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        Ok(())
     }
 
     pub(crate) async fn end(&self, signal: Signal) -> Result<(), Failure> {

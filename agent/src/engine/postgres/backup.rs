@@ -10,8 +10,9 @@ use crate::{
     change::Backup,
     command::{self, Command},
     engine::{
-        Progress, Serving,
+        Progress,
         directory::{self, Mark},
+        returned,
         write_behind::WriteBehind,
     },
 };
@@ -67,14 +68,7 @@ impl Postgres {
         if !self.is_ours(backup) {
             return Ok(());
         }
-        if let Some(postmaster) = cluster::postmaster(into) {
-            // A copy of ours that is read-only serves nobody: whoever looks after services has started it again.
-            if self.now_serving().await? != Serving::Standby {
-                let sentence = format!("a server (process {postmaster}) runs in {}", into.display());
-                return Err(refused("STILL_RUNNING", sentence));
-            }
-            self.end_at_once().await?;
-        }
+        returned::end(into, cluster::postmaster, || Box::pin(self.now_serving()), || Box::pin(self.end_at_once())).await?;
         directory::empty(into).map_err(|error| failure::file(into, &error).with_effect(flytt_proto::failure::Effect::Unknown))?;
         let mark = self.mark(&backup.slot);
         mark.clear().map_err(|error| failure::file(mark.path(), &error))

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use crate::command::CommandError;
 
 /// A statement that did not succeed. `IN_USE` can be tried again; `SERVER_GONE` means that its effect is not known.
-pub(super) fn statement(error: &tokio_postgres::Error) -> Failure {
+pub(crate) fn statement(error: &tokio_postgres::Error) -> Failure {
     let Some(server) = error.as_db_error() else {
         return gone(&causes(error));
     };
@@ -33,6 +33,11 @@ pub(super) fn gone(why: &str) -> Failure {
 /// A login that did not succeed; nothing was done.
 pub(super) fn login(role: &str, error: &tokio_postgres::Error) -> Failure {
     match error.as_db_error() {
+        // It starts, recovers or shuts down, whoever asks.
+        Some(server) if *server.code() == SqlState::CANNOT_CONNECT_NOW => {
+            let sentence = format!("the server takes no sessions now: {}", server.message());
+            Failure::refused("SERVER_DOWN", sentence, "wait until it is up, or look at its log")
+        }
         Some(server) => Failure::refused(
             "LOGIN_REFUSED",
             format!("the server refuses role {role}: {} (SQLSTATE {})", server.message(), server.code().code()),

@@ -23,7 +23,7 @@ mod closed;
 mod cluster;
 mod entrance;
 mod facts;
-mod failure;
+pub(crate) mod failure;
 mod files;
 mod findings;
 mod login;

@@ -21,6 +21,7 @@ use crate::{
             quote::{account, literal},
             session::Session,
         },
+        returned,
         write_behind::WriteBehind,
     },
     secret,
@@ -87,7 +88,7 @@ impl Mysql {
         if !mark.names(into) {
             return Ok(());
         }
-        self.program().end_copy(|| Box::pin(self.now_serving())).await?;
+        returned::end(into, process::server, || Box::pin(self.now_serving()), || Box::pin(self.end_at_once())).await?;
         directory::empty(into).map_err(|error| file(into, &error).with_effect(Effect::Unknown))?;
         mark.clear().map_err(|error| file(mark.path(), &error))
     }
