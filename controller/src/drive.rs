@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{Observer, Operator},
-    journal::{Event, Journal, StepState},
+    journal::{Event, Journal},
     plan::{Known, Phase, Plan, Reversal, Step},
     spec::Spec,
     view::{Line, View},

@@ -96,9 +96,12 @@ pub enum Milestone {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepState {
     Began,
-    Done { elapsed_us: u64 },
+    Done {
+        elapsed_us: u64,
+    },
     Failed(Failure),
-    Undoing,
+    /// And why it is not wholly taken back yet.
+    Undoing(Option<Failure>),
     Undone,
 }
 
@@ -167,24 +170,25 @@ impl Status {
                 self.outcomes.insert(step.clone(), outcome.clone());
             }
             Event::Failed { step, failure } => {
-                match self.steps.get(step) {
-                    Some(StepState::Began) => self.steps.insert(step.clone(), StepState::Failed(failure.clone())),
+                let state = match self.steps.get(step) {
+                    Some(StepState::Began) => StepState::Failed(failure.clone()),
                     // It is half taken back, and must be wholly before it is begun again.
-                    Some(StepState::Undoing) => None,
+                    Some(StepState::Undoing(_)) => StepState::Undoing(Some(failure.clone())),
                     Some(StepState::Done { .. } | StepState::Failed(_) | StepState::Undone) | None => {
                         return Err(illegal(format!("{step} failed without a beginning")));
                     }
                 };
+                self.steps.insert(step.clone(), state);
             }
             Event::Undoing { step } => {
                 if !self.steps.contains_key(step) {
                     return Err(illegal(format!("{step} taken back without a beginning")));
                 }
                 self.milestone = None;
-                self.steps.insert(step.clone(), StepState::Undoing);
+                self.steps.insert(step.clone(), StepState::Undoing(None));
             }
             Event::Undone { step } => {
-                if !matches!(self.steps.get(step), Some(StepState::Undoing)) {
+                if !matches!(self.steps.get(step), Some(StepState::Undoing(_))) {
                     return Err(illegal(format!("{step} taken back without saying so before")));
                 }
                 self.steps.insert(step.clone(), StepState::Undone);
@@ -208,14 +212,14 @@ impl Status {
         matches!(self.steps.get(step), Some(StepState::Done { .. }))
     }
 
+    /// Whether somebody has begun to take it back, and has not ended.
+    pub fn is_half_taken_back(&self, step: &StepId) -> bool {
+        matches!(self.steps.get(step), Some(StepState::Undoing(_)))
+    }
+
     /// Whether the step may have had an effect that is not taken back.
     pub fn is_open(&self, step: &StepId) -> bool {
         !matches!(self.steps.get(step), None | Some(StepState::Undone))
-    }
-
-    /// Whether somebody was on the way back when it stopped.
-    pub fn is_going_back(&self) -> bool {
-        self.steps.values().any(|state| matches!(state, StepState::Undoing | StepState::Undone)) && self.milestone.is_none()
     }
 }
 

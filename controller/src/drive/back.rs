@@ -27,8 +27,8 @@ impl Drive<'_> {
 
     /// The same with those alone that somebody has begun to take back.
     pub async fn half_taken_back(&mut self, phases: RangeInclusive<Phase>) -> Result<Vec<(String, Failure)>, Failure> {
-        let is_half = |step: &&Step| self.journal.status.steps.get(&step.id) == Some(&StepState::Undoing);
-        let steps = self.plan.steps.iter().filter(|step| phases.contains(&step.phase)).filter(is_half).rev().cloned().collect();
+        let is_half = |step: &&Step| phases.contains(&step.phase) && self.journal.status.is_half_taken_back(&step.id);
+        let steps = self.plan.steps.iter().filter(is_half).rev().cloned().collect();
         self.take_back(steps).await
     }
 
@@ -81,7 +81,7 @@ impl Drive<'_> {
 
     /// One step. The outer error is the journal's.
     async fn back_one(&mut self, step: &Step) -> Result<Result<(), Failure>, Failure> {
-        if self.journal.status.steps.get(&step.id) != Some(&StepState::Undoing) {
+        if !self.journal.status.is_half_taken_back(&step.id) {
             self.journal.write(Event::Undoing { step: step.id.clone() }).await?;
             if step.reversal != Reversal::NothingToUndo {
                 self.view.show(Line::Back { step });

@@ -86,7 +86,8 @@ fn steps(plan: &plan::Plan, status: &Status) -> Vec<String> {
             Some(StepState::Began) => "begun".to_owned(),
             Some(StepState::Done { elapsed_us }) => format!("done, {:.1} ms", *elapsed_us as f64 / 1e3),
             Some(StepState::Failed(failure)) => format!("failed: {failure}"),
-            Some(StepState::Undoing) => "being taken back".to_owned(),
+            Some(StepState::Undoing(None)) => "being taken back".to_owned(),
+            Some(StepState::Undoing(Some(failure))) => format!("not taken back yet: {failure}"),
             Some(StepState::Undone) => "taken back".to_owned(),
         };
         format!("  {:<15} {:<10} {state}", step.id, step.on)
