@@ -162,7 +162,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     let steps = plan.steps.iter().filter(|step| step.phase == Phase::Cutover);
     let steps = steps.filter_map(|step| match status.steps.get(&step.id) {
         Some(StepState::Done { elapsed_us }) => Some((step.id.to_string(), step.what, *elapsed_us as f64 / 1e3)),
-        Some(StepState::Began | StepState::Failed(_) | StepState::Undoing | StepState::Undone) | None => None,
+        Some(StepState::Began | StepState::Failed(_) | StepState::Undoing(_) | StepState::Undone) | None => None,
     });
     let steps = steps.collect();
     verb::finish(&session, &name, verb::Settings::Keep, view).await?;

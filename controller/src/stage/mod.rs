@@ -27,7 +27,6 @@ use std::{
 
 use flytt_proto::failure::{Effect, Failure};
 
-use self::ports::free_ports;
 pub use self::{
     agent::{Agent, agent_beside_us},
     disk::Disk,
@@ -117,7 +116,7 @@ impl Stage {
         }
         let programs = Programs::find(options.engine)?;
         let place = Place::new(&options.base)?;
-        let [source_port, target_port, entrance, source_check, target_check] = free_ports()?;
+        let [source_port, target_port, entrance, source_check, target_check] = place.ports()?;
 
         let source = Server::create(&place, &programs, SOURCE, source_port).await?;
         let target = match options.way {
@@ -226,7 +225,7 @@ impl Agents {
         mut add_host: impl AsyncFnMut(&str, SocketAddr, &str) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let binary = place.executable(binary, "flytt-agent")?;
-        let [one, two, three] = free_ports()?;
+        let [one, two, three] = place.ports()?;
         let source = Agent::of_server(place, &binary, SOURCE, one, source_status, source, agent::Consent::Keep)?;
         let target = Agent::of_server(place, &binary, TARGET, two, target_status, target, agent::Consent::MayReplaceData)?;
         let router = Agent::of_proxy(place, &binary, ROUTER, three, proxy)?;

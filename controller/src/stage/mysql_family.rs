@@ -10,9 +10,7 @@ use flytt_proto::failure::Failure;
 use tokio::net::UnixStream;
 
 use super::{
-    not_up,
-    ports::free_ports,
-    processes,
+    not_up, processes,
     server::{Layout, START, STATEMENT},
 };
 
@@ -72,7 +70,6 @@ pub(super) fn way_in(port: u16, password: &str) -> String {
 
 /// A section of `agent.toml`; `more` are paths that only this engine has.
 pub(super) fn agent(section: &str, at: &Layout, server: &Path, bin: &Path, more: &[(&str, PathBuf)]) -> Result<String, Failure> {
-    let [tunnel] = free_ports()?;
     let (data, config, socket, log) = (at.data(), at.etc().join(OPTIONS), socket(at), at.log());
     let paths: [(&str, &Path); 6] = [
         ("data_directory", &data),
@@ -86,6 +83,6 @@ pub(super) fn agent(section: &str, at: &Layout, server: &Path, bin: &Path, more:
     for (key, path) in paths.into_iter().chain(more.iter().map(|(key, path)| (*key, path.as_path()))) {
         let _ = writeln!(text, "{key} = \"{}\"", path.display());
     }
-    let _ = writeln!(text, "port = {}\ntunnel_port = {tunnel}\naccount = \"{}\"", at.port, at.account.name);
+    let _ = writeln!(text, "port = {}\ntunnel_port = {}\naccount = \"{}\"", at.port, at.tunnel_port, at.account.name);
     Ok(text)
 }

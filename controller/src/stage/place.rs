@@ -5,8 +5,10 @@ use std::{
     ffi::OsStr,
     fs::{DirBuilder, File, Permissions},
     io::{self, Read, Write},
+    net::UdpSocket,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +17,7 @@ use nix::unistd::geteuid;
 
 use super::{
     memory,
+    ports::free_ports,
     processes::{self, began},
     spawn::Account,
 };
@@ -27,6 +30,8 @@ const OWNER: &str = "owner";
 pub struct Place {
     path: PathBuf,
     account: Account,
+    /// To the ports of all that runs in it.
+    claims: Mutex<Vec<UdpSocket>>,
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
@@ -44,7 +49,7 @@ impl Place {
         let account = Account::of_stage()?;
         let path = base.join(format!("{PREFIX}{}", random_hex::<4>()?));
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| failed("making", &path, &error))?;
-        let place = Self { path, account };
+        let place = Self { path, account, claims: Mutex::default() };
         let pid = std::process::id();
         let owner = format!("{pid} {}\n", began(pid).unwrap_or_default());
         place.file(&place.path.join(OWNER), &owner, 0o644, None)?;
@@ -56,6 +61,13 @@ impl Place {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Ports of the loopback address that are this place's for as long as it lives.
+    pub(super) fn ports<const N: usize>(&self) -> Result<[u16; N], Failure> {
+        let (ports, claims) = free_ports()?;
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).extend(claims);
+        Ok(ports)
     }
 
     pub(super) fn account(&self) -> &Account {

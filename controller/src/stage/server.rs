@@ -57,6 +57,8 @@ pub(super) struct Layout {
     pub(super) name: String,
     pub(super) root: PathBuf,
     pub(super) port: u16,
+    /// For its agent's tunnel, where the engine's servers replicate over TCP only.
+    pub(super) tunnel_port: u16,
     pub(super) account: Account,
     stage: PathBuf,
 }
@@ -126,7 +128,8 @@ impl Server {
         for directory in programs.database.directories() {
             place.directory(&format!("{name}/{directory}"), 0o755, Some(account))?;
         }
-        let at = Layout { name: name.to_owned(), root, port, account: account.clone(), stage: place.path().to_owned() };
+        let ([tunnel_port], stage) = (place.ports()?, place.path().to_owned());
+        let at = Layout { name: name.to_owned(), root, port, tunnel_port, account: account.clone(), stage };
         let server = Self { at, database: programs.database.clone() };
         for (file, text) in server.database.files(&server.at) {
             place.file(&server.at.etc().join(file), &text, 0o640, Some(account))?;
