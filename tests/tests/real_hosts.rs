@@ -17,9 +17,9 @@ use std::{
 
 const OLD: &str = "db-old";
 const NEW: &str = "db-new";
-/// A host boots, and its server recovers.
-const BOOTS: Duration = Duration::from_secs(30);
-/// As promised, where nobody has to come back for it.
+/// Until a command comes to its point: what has just booted may have to catch up first.
+const COMES: Duration = Duration::from_secs(30);
+/// Until the application is served, as promised: while the fault lasts, or once the host is up again.
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// Four hosts and an application. Nothing is left of them when this value goes.
@@ -162,7 +162,7 @@ impl Lab {
         };
         let (mut command, begun) = (start(), Instant::now());
         while !state.join("fuse-reached").exists() {
-            assert!(begun.elapsed() < BOOTS, "{what}: does not come to it\n{}", self.journals());
+            assert!(begun.elapsed() < COMES, "{what}: does not come to it\n{}", self.journals());
             if command.try_wait().unwrap().is_some() {
                 // What has just come back may not have caught up.
                 let ended = command.wait_with_output().unwrap();
@@ -184,7 +184,7 @@ impl Lab {
             sleep(Duration::from_secs(2));
         }
         self.must(&[if matches!(fault, Power(_)) { "boot" } else { "plug" }, host(role)]);
-        let again = self.served_within(BOOTS, &what);
+        let again = self.served_within(LONGEST, &what);
         let ended = command.wait_with_output().unwrap();
         println!("{what}: exit {:?}, served after {served:?}, and {again:?} after it was mended", ended.status.code());
         self.comes_to_rest(&what);

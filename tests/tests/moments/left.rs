@@ -61,7 +61,7 @@ impl Trace {
             kept: Vec::new(),
             in_servers: Vec::new(),
             processes: processes(stage.place.path()),
-            proxy: proxy(stage.proxy.socket()).await,
+            proxy: proxy(stage.proxy.socket()).await.into_iter().filter(|line| !line.starts_with(HOLDING)).collect(),
             target_data: !names(&stage.target.data()).is_empty(),
         };
         for server in [&stage.source, &stage.target] {
@@ -209,6 +209,15 @@ fn processes(stage: &Path) -> Vec<String> {
 }
 
 /// `<name> <administrative state>`, as HAProxy itself says (management guide, `show servers state`).
+/// The holding server as it may stand while a client that slipped into it goes on (see docs/haproxy.md): in maintenance by an
+/// administrator's order, HAProxy's `SRV_ADMF_FMAINT`.
+const HOLDING: &str = "flytt-hold 1";
+
+/// Whether the proxy's servers are the application's own; the last client has left when this is asked.
+pub(crate) async fn holds_nobody(stage: &Stage) -> bool {
+    !proxy(stage.proxy.socket()).await.iter().any(|line| line.starts_with("flytt-hold"))
+}
+
 async fn proxy(socket: &Path) -> Vec<String> {
     let Ok(mut stream) = tokio::net::UnixStream::connect(socket).await else { return vec!["HAProxy is away".into()] };
     stream.write_all(b"show servers state\n").await.expect("asked");
@@ -266,10 +275,6 @@ async fn whatever_is_left_is_found(engine: Engine) {
     for (what, plant, remove) in plants(engine) {
         let database = if engine == Engine::Postgres { "postgres" } else { "mysql" };
         stage.source.sql(database, plant).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let now = Trace::of(stage).await;
-        assert!(
-            now.in_servers.iter().any(|line| line.contains(what)) || before.in_servers.iter().any(|line| line.contains(what))
-        );
         found(what).await;
         stage.source.sql(database, remove).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         same(what).await;
@@ -294,16 +299,30 @@ async fn whatever_is_left_is_found(engine: Engine) {
         same("a line in the server's configuration").await;
     }
     let program = stage.place.path().join("pg_basebackup");
-    fs::copy("/bin/sleep", &program).unwrap();
-    let mut copy = super::shell::command(&program).arg("1000").spawn().unwrap();
+    fs::copy("/bin/cat", &program).unwrap();
+    let piped = std::process::Stdio::piped;
+    let mut copy = super::shell::command(&program).stdin(piped()).stdout(piped()).spawn().unwrap();
+    // What answers has come so far that it shows its name.
+    std::io::Write::write_all(copy.stdin.as_mut().unwrap(), b"x").unwrap();
+    std::io::Read::read_exact(copy.stdout.as_mut().unwrap(), &mut [0]).unwrap();
     found("a copy under way").await;
     copy.kill().unwrap();
     copy.wait().unwrap();
     fs::remove_file(program).unwrap();
     same("a copy under way").await;
-    let mut admin = tokio::net::UnixStream::connect(stage.proxy.socket()).await.unwrap();
-    admin.write_all(b"set server database_back/db_old state maint\n").await.unwrap();
-    admin.read_to_string(&mut String::new()).await.unwrap();
+    let order = async |orders: &str| {
+        let mut admin = tokio::net::UnixStream::connect(stage.proxy.socket()).await.unwrap();
+        admin.write_all(format!("{orders}\n").as_bytes()).await.unwrap();
+        admin.read_to_string(&mut String::new()).await.unwrap();
+    };
+    order("add server database_back/flytt-hold 127.0.0.1:9").await;
+    assert!(!holds_nobody(stage).await, "a holding server outside the rotation is not found");
+    order("set server database_back/flytt-hold state ready").await;
+    found("a holding server in use").await;
+    order("set server database_back/flytt-hold state maint; del server database_back/flytt-hold").await;
+    assert!(holds_nobody(stage).await);
+    same("the holding server").await;
+    order("set server database_back/db_old state maint").await;
     found("a server that is out").await;
 }
 

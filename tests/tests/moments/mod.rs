@@ -205,9 +205,12 @@ impl Scene {
         }
         self.disks = disks;
         // The router has seen its server go.
-        while !self.door(self.stage.proxy.entrance().port()).takes_a_write().await {
-            pause(50).await;
-        }
+        let served_again = async {
+            while !self.door(self.stage.proxy.entrance().port()).takes_a_write().await {
+                pause(50).await;
+            }
+        };
+        assert!(tokio::time::timeout(LONGEST, served_again).await.is_ok(), "not served on its disks\n{}", self.logs());
     }
 
     /// The source's is the first.
@@ -219,13 +222,12 @@ impl Scene {
         self.stage.agents.as_ref().unwrap()
     }
 
-    /// The application: it writes from now on, where a replica applies row by row no faster than one on the same two processors
-    /// can follow.
+    /// The application: it writes from now on. On MySQL no faster than a replica on the same two processors can follow.
     pub(crate) async fn canary(&self) -> Canary {
         let usual = canary::Options::default();
         let options = match self.stage.engine {
-            Engine::Mysql | Engine::Mariadb => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
-            Engine::Postgres => usual,
+            Engine::Mysql => canary::Options { clients: 4, pace: Duration::from_millis(10), ..usual },
+            Engine::Postgres | Engine::Mariadb => usual,
         };
         let canary = Canary::start(self.stage.connection().unwrap(), options).await.expect("a canary");
         assert!(self.accepts_writes(&self.stage.source).await, "the source takes no write\n{}", self.logs());
@@ -389,6 +391,11 @@ impl Scene {
 
     pub(crate) async fn assert_nothing_lost(&self, canary: Canary, holder: Holder) {
         let (record, prober) = (canary.stop().await, self.prober.lock().unwrap().take());
+        let begun = std::time::Instant::now();
+        while !left::holds_nobody(&self.stage).await {
+            assert!(begun.elapsed() < LONGEST, "the holding server outlives its last client\n{}", self.logs());
+            pause(50).await;
+        }
         let (past_the_router, through_it) = (prober.expect("at work").so_far(), record.report.server_changes);
         assert!(!past_the_router.is_empty(), "nobody took a write past the router");
         assert_eq!(prober::handovers(&past_the_router), through_it, "two accepted writes\n{past_the_router:?}\n{}", self.logs());

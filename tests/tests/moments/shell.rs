@@ -78,13 +78,14 @@ impl Disk {
         self.resize((used >> 20) + left_mib);
     }
 
-    /// Somebody else takes all that is free, to the last block, until there is as much again as it had.
+    /// Somebody else takes all that is free, to the last block, until [`Self::free`].
     pub(crate) fn fill(&self) {
         self.fill_up_to(2);
         let mut file = fs::File::create(self.on.join(FILLER)).expect("a name still fits");
         while file.write_all(&[1; 4096]).is_ok() {}
     }
 
+    /// There is room again: so much in all.
     pub(crate) fn free(&self, mib: u32) {
         fs::remove_file(self.on.join(FILLER)).expect("there");
         self.resize(mib.into());
