@@ -26,6 +26,7 @@ use crate::{
     host::Host,
     import,
     ledger::{self, Entry, State},
+    recovery,
 };
 
 /// What an operation says while it is at work.
@@ -307,7 +308,12 @@ async fn back(host: &Arc<Host>, id: &OperationId, epoch: Epoch, events: Events) 
     }
     let at = At { host: host.clone(), migration: id.migration.clone(), epoch, events };
     intent.before_undo(&at).await?;
-    take_back(&at, id).await
+    let taken_back = take_back(&at, id).await;
+    if taken_back.is_err() {
+        // Whoever asked may never come again, and the lease has gone with the right to it.
+        recovery::complete_reopen(host, &id.migration);
+    }
+    taken_back
 }
 
 /// The changes of an operation undone, once the baton allows it. Also what leases and receipts end in.

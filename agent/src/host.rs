@@ -32,6 +32,7 @@ use crate::{
     ledger::{Entry, Ledger, State, no_part},
     link::Tunnel,
     peers::{Peers, silent},
+    recovery,
     router::Router,
     samples::Samples,
 };
@@ -83,7 +84,7 @@ impl Host {
             peers: Arc::new(Peers::new(credentials.clone())),
             ended: CancellationToken::new(),
         });
-        crate::recovery::take_up(&host).await;
+        recovery::take_up(&host).await;
         Ok(host)
     }
 
@@ -287,8 +288,11 @@ impl Host {
             ClaimKind::BurnReceipt => {
                 let _turn = self.turn.lock().await;
                 self.baton(&migration, &Command::Return { receipt: claim }).await?;
-                lease::reopen(self, &migration).await?;
-                return Ok(v1::Outcome::default());
+                let reopened = lease::reopen(self, &migration).await;
+                if reopened.is_err() {
+                    recovery::complete_reopen(self, &migration);
+                }
+                return reopened.map(|()| v1::Outcome::default());
             }
             ClaimKind::FenceProof | ClaimKind::ClosedProof => {
                 return Err(Failure::refused("WRONG_ARTEFACT", "this is not for this host to act on", "run `flytt status`"));

@@ -113,21 +113,35 @@ pub(crate) fn rejoin(host: &Arc<Host>, migration: &Migration) {
     }
 }
 
-/// The ledger says SERVING: whatever of a fence is still there goes.
-fn complete_reopen(host: &Arc<Host>, migration: &Migration) {
-    let fenced = [FENCE, SURRENDER]
-        .iter()
-        .any(|step| host.ledger.operation(&host.id(migration, step)).is_some_and(|operation| operation.state != State::Undone));
-    if fenced {
-        let (host, migration) = (host.clone(), migration.clone());
-        tokio::spawn(async move {
-            while let Err(failure) = lease::reopen(&host, &migration).await {
-                tracing::error!(%migration, code = failure.code, "{failure}");
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                    () = host.ended.cancelled() => return,
+/// The ledger says SERVING: whatever of a fence is still there goes, however long its server takes to come up.
+pub(crate) fn complete_reopen(host: &Arc<Host>, migration: &Migration) {
+    let is_fenced = |host: &Host, migration: &Migration| {
+        let stands = |step: &&str| {
+            host.ledger.operation(&host.id(migration, step)).is_some_and(|operation| operation.state != State::Undone)
+        };
+        host.phase(migration) == Some(Phase::Serving) && [FENCE, SURRENDER].iter().any(stands)
+    };
+    if !is_fenced(host, migration) {
+        return;
+    }
+    let (host, migration) = (host.clone(), migration.clone());
+    tokio::spawn(async move {
+        loop {
+            {
+                let _turn = host.turn.lock().await;
+                // By now somebody else may have done it, or have fenced anew.
+                if !is_fenced(&host, &migration) {
+                    return;
+                }
+                match lease::reopen(&host, &migration).await {
+                    Ok(()) => return,
+                    Err(failure) => tracing::error!(%migration, code = failure.code, "{failure}"),
                 }
             }
-        });
-    }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = host.ended.cancelled() => return,
+            }
+        }
+    });
 }

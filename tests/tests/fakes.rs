@@ -136,6 +136,37 @@ async fn a_move_past_its_point_of_no_return_is_completed_before_it_is_finished()
     lab.holds(Side::Target, "finished").await;
 }
 
+/// The source's server has lost its power behind the fence. Its access rules were read before the fence goes from their file, and who
+/// asked for that asks once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_comes_up_while_its_fence_goes_serves_again() {
+    let lab = Lab::new(|_| 0).await;
+    lab.start(&Fuse::default()).await.expect("it follows");
+    let (session, mut seen) = (lab.session(Fuse::default()), Seen::default());
+    let mut held = session.take(&lab.name).await.expect("it is there");
+    let mut drive = held.drive(&mut seen);
+    drive.take_charge("cutover").await.expect("in charge");
+    let (fleet, epoch) = (drive.fleet.clone(), drive.journal.status.epoch);
+    let (source, fence) = ("db-old".parse().expect("a name"), "shop/cut-fence".parse().expect("an operation"));
+    lab.world.lock().surrender_looks_for = std::time::Duration::from_secs(1);
+    let power_cut = async {
+        while fleet.observer.baton(&source, &lab.name).await.map(|baton| baton.phase()) != Ok(Phase::Fenced) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        lab.world.lock().source_comes_up = true;
+        let limit = std::time::Duration::from_secs(5);
+        fleet.undo(&source, &fence, epoch, limit, &mut |_| ()).await
+    };
+    tokio::select! {
+        // Done or not, nobody asks again.
+        _ = power_cut => {}
+        _ = drive.forward(flytt::plan::Phase::Ready..=flytt::plan::Phase::Cutover) => panic!("it goes on without its source"),
+    }
+    lab.world.lock().source_comes_up = false;
+    lab.somebody_serves("up again").await;
+    lab.holds(Side::Source, "up again").await;
+}
+
 /// It asks the target four times a second whether it has opened; on record it is before its gate goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_waits_until_the_targets_gate_is_gone() {
@@ -162,7 +193,7 @@ async fn a_surrender_that_comes_late_leaves_somebody_who_may_write() {
         let burning = Event::Undoing { step: "cut-promote".parse().expect("a step") };
         let is_burned = rows.iter().any(|row| row.event == burning);
         assert!(status.milestone != Some(Milestone::Moved) || !is_burned, "{what}: what has surrendered is burned");
-        to_the_end(&lab, Then::Resume, &Fuse::default(), &what).await;
+        Box::pin(to_the_end(&lab, Then::Resume, &Fuse::default(), &what)).await;
     }
 }
 
@@ -325,7 +356,7 @@ async fn story(who: &'static str, n: u32, then: Then, again: u32) {
         lab.cutover(&controller).await.ok();
     }
     lab.somebody_serves(&what).await;
-    to_the_end(&lab, then, &Fuse::at(again), &what).await;
+    Box::pin(to_the_end(&lab, then, &Fuse::at(again), &what)).await;
 }
 
 /// How many points each of them passes in a move that nothing disturbs.

@@ -152,11 +152,15 @@ impl Hands {
             .ok_or_else(|| Failure::refused("NO_ROUTER", "this host has no router", "add a [haproxy] section to its agent.toml"))
     }
 
-    /// The files that blocks stand in count from the next start on; a running server is told.
+    /// The files that blocks stand in count from the next start on; a running server is told. So is one that is coming up, and may
+    /// have read them already: after a power cut that takes long.
     async fn reload_if_up(&self) -> Result<(), Failure> {
-        match &self.engine {
-            Some(engine) if engine.serving().await? != Serving::Down => engine.reload().await,
-            Some(_) | None => Ok(()),
+        let Some(engine) = &self.engine else { return Ok(()) };
+        match engine.serving().await {
+            Ok(Serving::Down) => Ok(()),
+            Ok(Serving::Standby | Serving::Writable) => engine.reload().await,
+            Err(failure) if failure.code == "SERVER_DOWN" => engine.reload().await,
+            Err(failure) => Err(failure),
         }
     }
 

@@ -108,7 +108,7 @@ fn is_away(failure: &Failure) -> bool {
     ["UNREACHABLE", "STOPPED", "ROUTER_UNREACHABLE", "ROUTER_NO_ANSWER"].contains(&failure.code.as_str())
 }
 
-/// Another try may find it otherwise.
+/// Another try may find it otherwise; a server that is down may just be coming up.
 fn may_pass(failure: &Failure) -> bool {
-    is_away(failure) || failure.code == "TOO_LATE"
+    is_away(failure) || ["TOO_LATE", "SERVER_DOWN"].contains(&failure.code.as_str())
 }

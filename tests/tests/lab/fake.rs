@@ -83,6 +83,9 @@ impl Engine for FakeEngine {
     }
 
     async fn serving(&self) -> Result<Serving, Failure> {
+        if self.side == Side::Source && self.world.lock().source_comes_up {
+            return Err(Failure::refused("SERVER_DOWN", "the server is just coming up", "try again"));
+        }
         Ok(self.world.lock().db(self.side).serving)
     }
 

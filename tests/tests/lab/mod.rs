@@ -207,7 +207,7 @@ impl Lab {
     }
 
     pub(crate) async fn cutover(&self, fuse: &Fuse) -> Result<Answer, Halt> {
-        verb::cutover(&self.session(fuse.clone()), &self.name, &mut Seen::default()).await
+        verb::cutover(&self.session(fuse.clone()), &self.name, Default::default(), &mut Seen::default()).await
     }
 
     pub(crate) async fn resume(&self, fuse: &Fuse) -> Result<Answer, Halt> {

@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) surrender_looks_for: Duration,
     /// What is left of a copy cannot be taken away so many times.
     pub(crate) copy_stays: u32,
+    /// Its server has read its access rules, and takes no session yet.
+    pub(crate) source_comes_up: bool,
     /// The servers' connections break while they are looked at.
     pub(crate) breaks: bool,
     next: u64,
@@ -100,6 +102,7 @@ impl World {
             target_reloads_in: Duration::ZERO,
             surrender_looks_for: Duration::ZERO,
             copy_stays: 0,
+            source_comes_up: false,
             breaks: false,
             next: 0,
         })))
