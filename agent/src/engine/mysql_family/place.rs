@@ -81,14 +81,14 @@ fn is_of_a_failed_start(data: &Path) -> bool {
         "tc.log",
         "undo",
     ];
-    const ENDINGS: [&str; 5] = [".err", ".index", ".pid", ".state", ".000001"];
+    const ENDINGS: [&str; 6] = [".err", ".idx", ".index", ".pid", ".state", ".000001"];
     let Ok(mut entries) = std::fs::read_dir(data) else { return false };
     let is_of_a_server = |entry: std::io::Result<std::fs::DirEntry>| {
         let Ok(entry) = entry else { return false };
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_file = entry.file_type().is_ok_and(|kind| !kind.is_dir());
         let is_known = NAMES.iter().any(|own| name.starts_with(own)) || ENDINGS.iter().any(|end| name.ends_with(end));
-        (is_file && is_known) || name.starts_with("#innodb_")
+        (is_file && is_known) || name.starts_with("#innodb_") || name == "#binlog_cache_files"
     };
     // The first that a start makes, on MariaDB and on MySQL: without one of them no server was started here.
     ["aria_log_control", "auto.cnf"].iter().any(|first| data.join(first).is_file()) && entries.all(is_of_a_server)
@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn what_a_failed_start_leaves_is_nobody_s_data() {
         let data = tempfile::tempdir().unwrap();
-        // As MariaDB 10.11 left them, tried.
+        // As MariaDB 10.11 and 11.8 left them, tried.
+        std::fs::create_dir(data.path().join("#binlog_cache_files")).unwrap();
         for name in [
             "aria_log.00000001",
             "aria_log_control",
@@ -110,6 +111,7 @@ mod tests {
             "ib_logfile0",
             "ibdata1",
             "maria-bin.000001",
+            "maria-bin.000001.idx",
             "maria-bin.index",
             "maria-bin.state",
             "undo001",
