@@ -16,9 +16,9 @@ demo: setup ## move a throw-away database under load on this machine, and show w
 	cargo build --release --workspace --locked
 	target/release/flytt demo
 
-lab: setup ## four hosts of Debian with systemd and flytt on this machine, to try it by hand (as root; tests/hosts/lab)
+lab: setup ## four hosts of Debian with systemd and flytt on this machine, to try it by hand (ENGINE: postgres, mariadb, mysql; as root; tests/hosts/lab)
 	cargo build --release --workspace --locked
-	tests/hosts/lab up
+	tests/hosts/lab up $(or $(ENGINE),postgres)
 
 test: setup ## every test; the last line counts them
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
