@@ -5,7 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=flytt");
     let mut compiler = protox::Compiler::new(["."])?;
     compiler.include_source_info(true).include_imports(true);
-    compiler.open_files(["flytt/v1/action.proto", "flytt/v1/agent.proto", "flytt/v1/storage.proto"])?;
+    compiler.open_files(["flytt/v1/action.proto", "flytt/v1/agent.proto", "flytt/v1/storage.proto", "flytt/v1/verify.proto"])?;
     let set = compiler.file_descriptor_set();
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     #[allow(clippy::disallowed_methods, reason = "a build product need not be durable")]

@@ -7,7 +7,10 @@ use flytt_proto::{
     failure::Failure,
     fuse::Fuse,
     identity::Credentials,
-    v1::{link_server::LinkServer, observe_server::ObserveServer, operate_server::OperateServer, peer_server::PeerServer},
+    v1::{
+        link_server::LinkServer, observe_server::ObserveServer, operate_server::OperateServer, peer_server::PeerServer,
+        verify_server::VerifyServer,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ use crate::{
     link,
     router::haproxy::Haproxy,
     serve,
-    service::{link::Link, observe::Observe, operate::Operate, peer::Peer},
+    service::{link::Link, observe::Observe, operate::Operate, peer::Peer, verify::Verify},
     status::Status,
 };
 
@@ -109,6 +112,7 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
         operate: OperateServer::new(Operate(host.clone())),
         link: LinkServer::new(Link(host.clone())),
         peer: PeerServer::new(Peer(host.clone())),
+        verify: VerifyServer::new(Verify(host.clone())),
     };
     tracing::info!(host = %host.name, address = ?listener.local_addr().ok(), "serving");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -20,6 +20,7 @@ use flytt_proto::{
         observe_server::{Observe, ObserveServer},
         operate_server::{Operate, OperateServer},
         peer_server::{Peer, PeerServer},
+        verify_server::{Verify, VerifyServer},
     },
 };
 use rustls::ServerConfig;
@@ -90,28 +91,30 @@ impl fmt::Debug for Caller {
 
 /// The services of a host that has joined.
 #[derive(Debug)]
-pub struct Services<O, P, L, E> {
+pub struct Services<O, P, L, E, V> {
     pub observe: ObserveServer<O>,
     pub operate: OperateServer<P>,
     pub link: LinkServer<L>,
     pub peer: PeerServer<E>,
+    pub verify: VerifyServer<V>,
 }
 
-impl<O: Observe, P: Operate, L: Link, E: Peer> Services<O, P, L, E> {
+impl<O: Observe, P: Operate, L: Link, E: Peer, V: Verify> Services<O, P, L, E, V> {
     /// Each with the limit of its messages.
     fn routes(self) -> Routes {
         Routes::new(self.observe.max_decoding_message_size(CONTROL_MESSAGE))
             .add_service(self.operate.max_decoding_message_size(CONTROL_MESSAGE))
             .add_service(self.link.max_decoding_message_size(LINK_MESSAGE))
             .add_service(self.peer.max_decoding_message_size(CONTROL_MESSAGE))
+            .add_service(self.verify.max_decoding_message_size(CONTROL_MESSAGE))
     }
 }
 
 /// Serves the deployment's own, each as far as the table of `access` allows, until `stop`.
-pub async fn serve<O: Observe, P: Operate, L: Link, E: Peer>(
+pub async fn serve<O: Observe, P: Operate, L: Link, E: Peer, V: Verify>(
     listener: TcpListener,
     credentials: &Credentials,
-    services: Services<O, P, L, E>,
+    services: Services<O, P, L, E, V>,
     stop: CancellationToken,
     grace: Duration,
 ) -> Result<(), Failure> {

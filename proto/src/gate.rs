@@ -19,10 +19,15 @@ pub enum Gate {
     Steal,
     /// A copy or a catch-up that comes to an end.
     Converge,
+    /// Both sides were found to hold the same, not too long ago. Asked for by the cutover.
+    Verified,
 }
 
 impl Gate {
-    pub const ALL: [Self; 5] = [Self::Iops, Self::Commit, Self::Storage, Self::Steal, Self::Converge];
+    pub const ALL: [Self; 6] = [Self::Iops, Self::Commit, Self::Storage, Self::Steal, Self::Converge, Self::Verified];
+
+    /// Those that the agents judge: whether they block or warn is for migration.toml to say.
+    pub const OF_MACHINES: [Self; 5] = [Self::Iops, Self::Commit, Self::Storage, Self::Steal, Self::Converge];
 
     /// As in migration.toml.
     pub fn key(self) -> &'static str {
@@ -32,6 +37,7 @@ impl Gate {
             Self::Storage => "storage",
             Self::Steal => "steal",
             Self::Converge => "converge",
+            Self::Verified => "verified",
         }
     }
 
@@ -43,6 +49,7 @@ impl Gate {
             Self::Storage => "GATE_STORAGE",
             Self::Steal => "GATE_STEAL",
             Self::Converge => "GATE_CONVERGE",
+            Self::Verified => "GATE_VERIFIED",
         }
     }
 }
@@ -74,6 +81,8 @@ impl v1::Gates {
             Gate::Storage => self.storage(),
             Gate::Steal => self.steal(),
             Gate::Converge => self.converge(),
+            // Not theirs to judge.
+            Gate::Verified => v1::finding::Level::Unspecified,
         };
         match level {
             v1::finding::Level::Block | v1::finding::Level::Accepted => level,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::{
     change::{Backup, Change, Import, Load, Statement, Verb},
     command::Command,
+    verify::Reader,
 };
 
 mod directory;
@@ -332,6 +333,13 @@ pub trait Engine: Debug + Send + Sync + 'static {
     async fn end_all_pouring(&self) {}
     /// Ends what an earlier agent left of its producers.
     async fn end_producers(&self) {}
+
+    /// A session that reads digests, in this database; what belongs to the move is left out. One of no name is that of the whole
+    /// server.
+    async fn reader(&self, _database: &str, _: Option<&Migration>) -> Result<Box<dyn Reader>, Failure> {
+        let sentence = format!("{} has no digests", self.name());
+        Err(Failure::refused("OTHER_ENGINE", sentence, "let both hosts serve the same engine"))
+    }
 
     // --- hands: only `change/` calls these
 

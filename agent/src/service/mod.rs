@@ -16,6 +16,7 @@ pub mod link;
 pub mod observe;
 pub mod operate;
 pub mod peer;
+pub mod verify;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, tonic::Status>> + Send>>;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flytt_proto::failure::Failure;
 
-use super::{Digest, Range};
+use super::{Digest, Image, Range, RowHash};
 use crate::engine::mysql_family::{dump::schema::Vendor, session::Session};
 
 mod catalog;
@@ -17,9 +17,11 @@ mod expression;
 mod image;
 mod keys;
 mod self_test;
+mod session;
 
-pub use catalog::{Catalog, Layout, LeftOut, tables};
+pub use catalog::{Catalog, Layout, layout, tables};
 pub use self_test::{distinguishes, self_test};
+pub use session::Reading;
 
 /// Metadata locks are waited for no longer; the defaults are a day and a year.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
@@ -77,18 +79,58 @@ pub async fn digest(session: &Session, vendor: Vendor, layout: &Layout, range: &
     expression::read(&session.rows(&expression::statement(vendor, &image, &from)).await?)
 }
 
-/// The key of the row that stands `rows` rows after `after`, or after the beginning; `None` when there are fewer. It is read from
-/// the index alone. Several rows of history have one key: they are in one range, however many.
+/// A hash of each row of `range`, in the order of their keys; no more than one more than `most`. What is history of a row counts
+/// as one with it.
+///
+/// # Errors
+///
+/// As [`digest`].
+pub async fn row_hashes(
+    session: &Session,
+    vendor: Vendor,
+    layout: &Layout,
+    range: &Range,
+    most: usize,
+) -> Result<Vec<RowHash>, Failure> {
+    let hash = expression::of_row(vendor, &image::of(&layout.columns));
+    let sql = format!("{} limit {}", keys::select(layout, &format!(", {hash}"), range)?, most + 1);
+    let mut all: Vec<RowHash> = Vec::new();
+    for row in session.rows(&sql).await? {
+        let mut key: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
+        let hash = key.pop().unwrap_or_default();
+        match all.last_mut() {
+            Some(last) if last.key == key => last.hash = [&last.hash, &*hash].join(" "),
+            _ => all.push(RowHash { key, hash }),
+        }
+    }
+    for row in &mut all {
+        let mut hashes: Vec<&str> = row.hash.split(' ').collect();
+        hashes.sort_unstable();
+        row.hash = hashes.join(" ");
+    }
+    Ok(all)
+}
+
+/// The row of this key; `None` when there is none.
+///
+/// # Errors
+///
+/// As [`digest`].
+pub async fn row(session: &Session, layout: &Layout, key: &[String]) -> Result<Option<Image>, Failure> {
+    let columns: Vec<String> = layout.columns.iter().map(image::Column::shown).collect();
+    let condition = keys::equal(layout, key)?;
+    let found = session.rows(&format!("select {} from {} where {condition} limit 1", columns.join(", "), layout.from())).await?;
+    let names = layout.columns.iter().map(|column| column.name.clone());
+    Ok(found.into_iter().next().map(|values| names.zip(values).collect()))
+}
+
+/// The key of the row with the number `rows` in `within`, a range of keys; `None` when there are fewer. It is read from the index
+/// alone. Several rows of history have one key: they are in one range, however many.
 ///
 /// # Errors
 ///
 /// `NO_SUCH_RANGE` where the table has no key.
-pub async fn next_key(
-    session: &Session,
-    layout: &Layout,
-    after: Option<&[String]>,
-    rows: u64,
-) -> Result<Option<Vec<String>>, Failure> {
-    let found = session.rows(&keys::next(layout, after, rows)?).await?;
+pub async fn next_key(session: &Session, layout: &Layout, within: &Range, rows: u64) -> Result<Option<Vec<String>>, Failure> {
+    let found = session.rows(&keys::next(layout, within, rows)?).await?;
     Ok(found.into_iter().next().and_then(|row| row.into_iter().collect()))
 }

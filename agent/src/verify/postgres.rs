@@ -6,6 +6,8 @@
 
 mod failure;
 mod image;
+mod objects;
+mod session;
 mod tables;
 mod trial;
 
@@ -15,10 +17,12 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use self::image::SUMS;
 pub use self::{
     image::Scheme,
-    tables::{Tables, tables},
+    objects::{objects, of_the_server},
+    session::Session,
+    tables::tables,
     trial::{self_test, trial},
 };
-use super::{Digest, Range, Table};
+use super::{Digest, Image, Range, RowHash, Table};
 
 /// Gives a session, outside of a transaction, the settings under which digests of all servers mean the same, and makes it
 /// read-only. They stay for the session's life: it is of no use for anything else.
@@ -37,37 +41,83 @@ pub async fn prepare(client: &Client) -> Result<(), Failure> {
 /// `ROW_TOO_LARGE` when a row's image would exceed 1 GB: then the table can be compared by [`Scheme::ByColumn`]. Else see the
 /// module.
 pub async fn digest(client: &Client, table: &Table, range: &Range, scheme: Scheme, seed: i64) -> Result<Digest, Failure> {
-    let source = format!(
-        "select attnum, attname, atttypid, attcollation from pg_attribute \
-         where attrelid = {}::regclass and attnum > 0 and not attisdropped and attgenerated <> 'v'",
-        literal(&name(table))
-    );
-    let hash = image::hash(&image::columns(client, &source).await?, scheme, seed);
+    let hash = hash(client, table, scheme, seed).await?;
     // Without OFFSET 0 the hash would be computed anew for each sum.
     let sql =
         format!("select {SUMS} from (select {hash} h from only {} t{} offset 0) hashes", name(table), condition(table, range));
     digest_of(rows(client, &sql).await?.into_iter().next().unwrap_or_default())
 }
 
-/// The key of the `count`th row after `after`, or from the start: where a range of that many rows ends. `None` when fewer rows
-/// are left, so that the last range is open. `table` has a key.
+async fn hash(client: &Client, table: &Table, scheme: Scheme, seed: i64) -> Result<String, Failure> {
+    let source = format!(
+        "select attnum, attname, atttypid, attcollation from pg_attribute \
+         where attrelid = {}::regclass and attnum > 0 and not attisdropped and attgenerated <> 'v'",
+        literal(&name(table))
+    );
+    Ok(image::hash(&image::columns(client, &source).await?, scheme, seed))
+}
+
+/// A hash of each row of `range`, in the order of their keys; no more than one more than `most`.
+///
+/// # Errors
+/// As [`digest`].
+pub async fn row_hashes(
+    client: &Client,
+    table: &Table,
+    range: &Range,
+    scheme: Scheme,
+    seed: i64,
+    most: usize,
+) -> Result<Vec<RowHash>, Failure> {
+    let hash = hash(client, table, scheme, seed).await?;
+    let key = key_or_place(table);
+    let texts: Vec<String> = key.iter().map(|column| format!("{column}::text")).collect();
+    let sql = format!(
+        "select {}, {hash} from only {} t{} order by {} limit {}",
+        texts.join(", "),
+        name(table),
+        condition(table, range),
+        key.join(", "),
+        most + 1
+    );
+    let of_row = |row: Vec<Option<String>>| {
+        let mut key: Vec<String> = row.into_iter().flatten().collect();
+        key.pop().map(|hash| RowHash { key, hash }).ok_or_else(|| failure::unreadable("a row without a hash"))
+    };
+    rows(client, &sql).await?.into_iter().map(of_row).collect()
+}
+
+/// The row of this key, or at this place; `None` when there is none.
 ///
 /// # Errors
 /// See the module.
-pub async fn next_key(
-    client: &Client,
-    table: &Table,
-    after: Option<&[String]>,
-    count: u64,
-) -> Result<Option<Vec<String>>, Failure> {
+pub async fn row(client: &Client, table: &Table, values: &[String]) -> Result<Option<Image>, Failure> {
+    let literals: Vec<String> = values.iter().map(|value| literal(value)).collect();
+    let sql =
+        format!("select * from only {} t where ({}) = ({})", name(table), key_or_place(table).join(", "), literals.join(", "));
+    for message in client.simple_query(&sql).await.map_err(|error| failure::read(&error))? {
+        if let SimpleQueryMessage::Row(row) = message {
+            let value =
+                |(at, column): (usize, &tokio_postgres::SimpleColumn)| (column.name().to_owned(), row.get(at).map(str::to_owned));
+            return Ok(Some(row.columns().iter().enumerate().map(value).collect()));
+        }
+    }
+    Ok(None)
+}
+
+/// The key of the `count`th row of `within`, a range of keys: where a part of that many rows ends. `None` when fewer are there,
+/// so that the last part ends where the range does. `table` has a key.
+///
+/// # Errors
+/// See the module.
+pub async fn next_key(client: &Client, table: &Table, within: &Range, count: u64) -> Result<Option<Vec<String>>, Failure> {
     let columns = key(table);
     let texts: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
-    let start = Range::Keys { after: after.map(<[String]>::to_vec), up_to: None };
     let sql = format!(
         "select {} from only {} t{} order by {} offset {} limit 1",
         texts.join(", "),
         name(table),
-        condition(table, &start),
+        condition(table, within),
         columns.join(", "),
         count.saturating_sub(1)
     );
@@ -102,6 +152,10 @@ fn condition(table: &Table, range: &Range) -> String {
         }
     };
     if bounds.is_empty() { String::new() } else { format!(" where {}", bounds.join(" and ")) }
+}
+
+fn key_or_place(table: &Table) -> Vec<String> {
+    if table.key.is_empty() { vec!["t.ctid".to_owned()] } else { key(table) }
 }
 
 fn key(table: &Table) -> Vec<String> {

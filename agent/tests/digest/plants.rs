@@ -72,7 +72,7 @@ async fn ranges(session: &Session, layout: &Layout, rows: u64) -> Vec<Range> {
     let mut ranges = Vec::new();
     let mut after: Option<Vec<String>> = None;
     loop {
-        let up_to = next_key(session, layout, after.as_deref(), rows).await.unwrap();
+        let up_to = next_key(session, layout, &Range::Whole.after(after.as_ref()).unwrap(), rows).await.unwrap();
         ranges.push(Range::Keys { after, up_to: up_to.clone() });
         if up_to.is_none() {
             return ranges;
@@ -109,7 +109,7 @@ pub(crate) async fn all(vendor: Vendor, socket: &Path, account: &str, keys: &[(&
     for unordered in ["keyless", "member"] {
         let layout = of(&catalog, "a", unordered);
         assert!(layout.table.key.is_empty());
-        let refused = next_key(&one, layout, None, 7).await.unwrap_err();
+        let refused = next_key(&one, layout, &Range::Whole, 7).await.unwrap_err();
         assert_eq!(refused.code, "NO_SUCH_RANGE");
     }
     if let Vendor::Mariadb = vendor {

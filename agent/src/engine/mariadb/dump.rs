@@ -99,6 +99,18 @@ impl Mariadb {
         same(begun).ok_or_else(busy)
     }
 
+    /// What belongs to flytt itself and, where there is one, to this move.
+    pub(super) fn never_compared(&self, migration: Option<&Migration>) -> Ours {
+        let at = |user: &str| AccountName { user: user.into(), host: "localhost".into() };
+        let Some(migration) = migration else {
+            return Ours { databases: Vec::new(), accounts: vec![at(names::AGENT), at(names::PROBE)] };
+        };
+        let mut ours = self.ours(migration);
+        ours.databases.push(names::database(migration));
+        ours.accounts.push(AccountName { user: names::back(migration), host: "localhost".into() });
+        ours
+    }
+
     /// For what outlives a call.
     pub(super) fn shared(&self) -> Arc<dyn Server> {
         Arc::new(Self::new(self.config.clone(), self.state.clone(), self.may_replace))

@@ -12,7 +12,10 @@ use tokio::sync::{Mutex, mpsc};
 use super::{
     Admission, Engine, Facts, Inlet, Intent, Pipes, Poured, Progress, Replication, Screen, Serving, Source,
     mysql_family::{
-        dump::rows::{Lending, Snapshots},
+        dump::{
+            rows::{Lending, Snapshots},
+            schema::Vendor,
+        },
         entrance, screen,
         session::Session,
     },
@@ -20,6 +23,7 @@ use super::{
 use crate::{
     change::{Backup, Change, Import, Load, Verb},
     config, secret,
+    verify::{Reader, mysql_family::Reading},
 };
 
 mod account;
@@ -211,6 +215,11 @@ impl Engine for Mariadb {
 
     async fn left_of_import(&self, import: &Import) -> Result<Vec<v1::Finding>, Failure> {
         self.settings_left(import).await
+    }
+
+    async fn reader(&self, _: &str, migration: Option<&Migration>) -> Result<Box<dyn Reader>, Failure> {
+        let ours = self.never_compared(migration);
+        Ok(Box::new(Reading::new(self.shared(), Vendor::Mariadb, ours).await?))
     }
 
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use super::{Admission, Engine, Facts, Inlet, Intent, Progress, Replication, Serv
 use crate::{
     change::{Backup, Change, Verb},
     config, secret,
+    verify::{self, Reader},
 };
 
 mod admission;
@@ -163,6 +164,13 @@ impl Engine for Postgres {
 
     fn inlet(&self) -> Inlet {
         Inlet::Socket(self.socket_path())
+    }
+
+    async fn reader(&self, database: &str, _: Option<&Migration>) -> Result<Box<dyn Reader>, Failure> {
+        let (role, is_server) = (self.session().await?.role.clone(), database.is_empty());
+        let database = if is_server { &self.config.database } else { database };
+        let client = self.connect(&role, database).await?.into_client();
+        Ok(Box::new(verify::postgres::Session::new(client, is_server).await?))
     }
 
     async fn execute(&self, sql: &[String]) -> Result<(), Failure> {

@@ -31,6 +31,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// For who asks it in ways of his own.
+    pub(super) fn into_client(self) -> Client {
+        self.client
+    }
+
     /// Runs `sql` (one or more statements, one round trip) and gives the last rows back as texts.
     pub(super) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
         let messages = self.client.simple_query(sql).await.map_err(|error| failure::statement(&error))?;

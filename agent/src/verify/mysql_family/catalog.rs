@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use flytt_proto::failure::Failure;
 
 use super::{
-    super::Table,
+    super::{LeftOut, Table},
     image::{Column, Kind},
 };
 use crate::engine::mysql_family::{
     dump::schema::{Ours, Vendor},
-    quote::identifier,
+    quote::{identifier, literal},
     session::Session,
 };
 
@@ -27,15 +27,6 @@ pub struct Catalog {
     pub tables: Vec<Layout>,
     /// Views, and what belongs to the server or the move, are not among these.
     pub left_out: Vec<LeftOut>,
-}
-
-/// A table that is not compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    pub schema: String,
-    pub name: String,
-    /// The end of a sentence that begins with the table's name.
-    pub reason: String,
 }
 
 /// A table and all its columns, those that `SELECT *` hides, too. A sequence is a table with one row.
@@ -71,12 +62,32 @@ type Name = (String, String);
 ///
 /// What the server says.
 pub async fn tables(session: &Session, vendor: Vendor, ours: &Ours) -> Result<Catalog, Failure> {
-    let mut columns = columns(session, vendor).await?;
-    let mut keys = keys(session, vendor).await?;
+    read(session, vendor, ours, &format!("table_schema not in {SYSTEM}")).await
+}
+
+/// One table as it is now.
+///
+/// # Errors
+///
+/// `NO_SUCH_TABLE`: it is not there, or not one that is compared; else what the server says.
+pub async fn layout(session: &Session, vendor: Vendor, schema: &str, name: &str) -> Result<Layout, Failure> {
+    // Two constants, so that the server opens this table alone.
+    let only = format!("table_schema = {} and table_name = {}", literal(schema), literal(name));
+    let found = read(session, vendor, &Ours::default(), &only).await?;
+    found.tables.into_iter().next().ok_or_else(|| {
+        let reason = found.left_out.into_iter().next().map_or("is not there".to_owned(), |left| left.reason);
+        let remedy = "begin the comparison anew if the table was made, dropped or altered meanwhile";
+        Failure::refused("NO_SUCH_TABLE", format!("table {schema}.{name} {reason}"), remedy)
+    })
+}
+
+async fn read(session: &Session, vendor: Vendor, ours: &Ours, which: &str) -> Result<Catalog, Failure> {
+    let mut columns = columns(session, vendor, which).await?;
+    let mut keys = keys(session, vendor, which).await?;
     let sql = format!(
         "select table_schema, table_name, lower(table_type), coalesce(engine, ''), coalesce(table_rows, 0), coalesce(data_length, 0) \
-         from information_schema.tables where table_type in ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') \
-         and table_schema not in {SYSTEM} order by 1, 2"
+         from information_schema.tables where table_type in ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') and {which} \
+         order by 1, 2"
     );
     let mut catalog = Catalog::default();
     for row in session.rows(&sql).await? {
@@ -86,6 +97,7 @@ pub async fn tables(session: &Session, vendor: Vendor, ours: &Ours) -> Result<Ca
         }
         let at = (schema.clone(), name.clone());
         let (columns, keys) = (columns.remove(&at).unwrap_or_default(), keys.remove(&at).unwrap_or_default());
+        let described = columns.iter().map(|found| format!("{} {}", found.name, found.described)).collect();
         let columns = match compared(&engine, columns) {
             Ok(columns) => columns,
             Err(reason) => {
@@ -95,7 +107,8 @@ pub async fn tables(session: &Session, vendor: Vendor, ours: &Ours) -> Result<Ca
         };
         let (index, key) = keys.into_iter().find(|(_, key)| has_ranges(key, &columns)).unzip();
         let number = |text: String| text.parse().unwrap_or_default();
-        let table = Table { schema, name, rows: number(rows), bytes: number(bytes), key: key.unwrap_or_default() };
+        let table =
+            Table { schema, name, rows: number(rows), bytes: number(bytes), key: key.unwrap_or_default(), columns: described };
         catalog.tables.push(Layout { table, columns, index, has_history: kind == "system versioned" });
     }
     Ok(catalog)
@@ -126,31 +139,34 @@ struct Found {
     data_type: String,
     kind: Option<Kind>,
     nullable: bool,
+    /// Its type, and how its characters are kept and compared.
+    described: String,
 }
 
-async fn columns(session: &Session, vendor: Vendor) -> Result<BTreeMap<Name, Vec<Found>>, Failure> {
+async fn columns(session: &Session, vendor: Vendor, which: &str) -> Result<BTreeMap<Name, Vec<Found>>, Failure> {
     // Transaction numbers are each server's own.
     let own = match vendor {
         Vendor::Mariadb => "and not (data_type = 'bigint' and coalesce(generation_expression, '') in ('ROW START', 'ROW END'))",
         Vendor::Mysql => "",
     };
     let sql = format!(
-        "select table_schema, table_name, column_name, data_type, is_nullable = 'YES', character_set_name, collation_name \
-         from information_schema.columns where table_schema not in {SYSTEM} {own} order by table_schema, table_name, ordinal_position"
+        "select table_schema, table_name, column_name, data_type, is_nullable = 'YES', \
+         concat_ws(' ', column_type, collation_name), character_set_name, collation_name \
+         from information_schema.columns where {which} {own} order by table_schema, table_name, ordinal_position"
     );
     let mut all = BTreeMap::<Name, Vec<Found>>::new();
     for mut row in session.rows(&sql).await? {
         let collation = row.pop().flatten();
         let charset = row.pop().flatten();
-        let [schema, table, name, data_type, nullable] = fields(row);
+        let [schema, table, name, data_type, nullable, described] = fields(row);
         let kind = Kind::of(&data_type, charset, collation);
-        all.entry((schema, table)).or_default().push(Found { name, data_type, kind, nullable: nullable == "1" });
+        all.entry((schema, table)).or_default().push(Found { name, data_type, kind, nullable: nullable == "1", described });
     }
     Ok(all)
 }
 
 /// The unique keys of each table whose every part is a whole column, the primary key first: index and columns.
-async fn keys(session: &Session, vendor: Vendor) -> Result<BTreeMap<Name, Vec<(String, Vec<String>)>>, Failure> {
+async fn keys(session: &Session, vendor: Vendor, which: &str) -> Result<BTreeMap<Name, Vec<(String, Vec<String>)>>, Failure> {
     // An index that the optimizer may not use cannot be forced either (1176).
     let usable = match vendor {
         Vendor::Mariadb => "ignored = 'NO'",
@@ -158,7 +174,7 @@ async fn keys(session: &Session, vendor: Vendor) -> Result<BTreeMap<Name, Vec<(S
     };
     let sql = format!(
         "select table_schema, table_name, index_name, column_name, sub_part is not null from information_schema.statistics \
-         where non_unique = 0 and index_type = 'BTREE' and {usable} and table_schema not in {SYSTEM} \
+         where non_unique = 0 and index_type = 'BTREE' and {usable} and {which} \
          order by table_schema, table_name, index_name <> 'PRIMARY', index_name, seq_in_index"
     );
     let mut all = BTreeMap::<Name, Vec<(String, Vec<String>)>>::new();

@@ -25,7 +25,20 @@ pub(super) fn variable(vendor: Vendor) -> &'static str {
 /// linear, so values that change places between rows do not cancel as they do in any XOR of CRCs. MySQL has no CRC-32C, and no MD5
 /// or SHA-1 since 9: there it is the first and the last 64 bits of the image's SHA-256.
 pub(super) fn statement(vendor: Vendor, image: &str, from: &str) -> String {
-    let (first, second) = match vendor {
+    let (first, second) = hashes(vendor, image);
+    let shift = "0".repeat(LOW);
+    format!("select count(*), coalesce(sum(cast({first} as decimal(20)) * 1{shift} + {second}), 0) from {from}")
+}
+
+/// A row's two numbers as one text.
+pub(super) fn of_row(vendor: Vendor, image: &str) -> String {
+    let (first, second) = hashes(vendor, image);
+    format!("concat({first}, '.', {second})")
+}
+
+/// The second is to be computed after the first.
+fn hashes(vendor: Vendor, image: &str) -> (String, &'static str) {
+    match vendor {
         Vendor::Mariadb => {
             (format!("crc32(@flytt_row := {image}) * crc32c(@flytt_row)"), "(crc32(@flytt_row) << 32 | crc32c(@flytt_row))")
         }
@@ -34,9 +47,7 @@ pub(super) fn statement(vendor: Vendor, image: &str, from: &str) -> String {
             format!("conv(left(@flytt_row := sha2({image}, 256), 16), 16, 10)"),
             "cast(conv(right(@flytt_row, 16), 16, 10) as unsigned)",
         ),
-    };
-    let shift = "0".repeat(LOW);
-    format!("select count(*), coalesce(sum(cast({first} as decimal(20)) * 1{shift} + {second}), 0) from {from}")
+    }
 }
 
 /// The answer to such a statement.

@@ -75,6 +75,17 @@ impl Column {
         }
     }
 
+    /// As a person reads it: the first thousand characters of what is large, bytes in hexadecimal.
+    pub(super) fn shown(&self) -> String {
+        let name = identifier(&self.name);
+        match self.kind {
+            Kind::Bytes => format!("hex({name})"),
+            Kind::Large => format!("left({name}, 1000)"),
+            Kind::Bit => format!("bin({name} + 0)"),
+            Kind::Exact | Kind::Float | Kind::Double | Kind::Plain | Kind::Member | Kind::Characters { .. } => name,
+        }
+    }
+
     fn trailer(&self) -> Option<String> {
         let name = identifier(&self.name);
         match (&self.kind, self.nullable) {

@@ -30,22 +30,24 @@ pub(super) fn condition(layout: &Layout, range: &Range) -> Result<String, Failur
     Ok(if both.is_empty() { String::new() } else { format!(" where {}", both.join(" and ")) })
 }
 
-/// The key of the row `rows` after `after`.
-pub(super) fn next(layout: &Layout, after: Option<&[String]>, rows: u64) -> Result<String, Failure> {
+/// The key of the row with this number in `within`.
+pub(super) fn next(layout: &Layout, within: &Range, rows: u64) -> Result<String, Failure> {
+    Ok(format!("{} limit 1 offset {}", select(layout, "", within)?, rows.saturating_sub(1)))
+}
+
+/// The key, and `beside` it (with a comma before), of the rows of `range` in the order of the key.
+pub(super) fn select(layout: &Layout, beside: &str, range: &Range) -> Result<String, Failure> {
     let key = key(layout)?;
     let shown: Vec<_> = key.iter().map(|column| shown(column)).collect();
     let order: Vec<_> = key.iter().map(|column| identifier(&column.name)).collect();
-    let after = match after {
-        Some(after) => format!(" where {}", beyond(layout, &key, after, [">", ">"])?),
-        None => String::new(),
-    };
-    let skipped = rows.saturating_sub(1);
-    Ok(format!(
-        "select {} from {}{after} order by {} limit 1 offset {skipped}",
-        shown.join(", "),
-        layout.from(),
-        order.join(", ")
-    ))
+    let condition = condition(layout, range)?;
+    Ok(format!("select {}{beside} from {}{condition} order by {}", shown.join(", "), layout.from(), order.join(", ")))
+}
+
+/// That a row is the one of these values.
+pub(super) fn equal(layout: &Layout, values: &[String]) -> Result<String, Failure> {
+    let key = key(layout)?;
+    Ok(format!("{} and {}", beyond(layout, &key, values, [">", ">="])?, beyond(layout, &key, values, ["<", "<="])?))
 }
 
 fn key(layout: &Layout) -> Result<Vec<&Column>, Failure> {
@@ -123,6 +125,7 @@ mod tests {
                 rows: 0,
                 bytes: 0,
                 key: vec!["a".to_owned(), "k".to_owned()],
+                columns: Vec::new(),
             },
             columns: vec![column("k", characters), column("a", Kind::Exact)],
             index: Some("PRIMARY".to_owned()),

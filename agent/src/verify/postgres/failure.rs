@@ -25,3 +25,8 @@ pub(super) fn read(error: &tokio_postgres::Error) -> Failure {
 pub(super) fn unreadable(what: &str) -> Failure {
     Failure::refused("UNREADABLE", format!("the server's answer is not of the expected form: {what}"), "report this")
 }
+
+pub(super) fn no_scheme() -> Failure {
+    let sentence = "the controller asks for digests in a form that this engine does not have";
+    Failure::refused("BAD_REQUEST", sentence, "install the same version of flytt and flytt-agent everywhere")
+}

@@ -2,9 +2,11 @@
 -- does not depend on a collation's version, without nulls, ascending, so that an index answers a comparison of rows.
 select n.nspname, c.relname, greatest(c.reltuples::bigint, 0), coalesce(pg_table_size(c.oid), 0),
        case when k.safe then to_json(k.columns) else '[]' end,
-       case when c.relkind = 'f' then 'a foreign table: its rows are elsewhere'
-            when c.relpersistence = 'u' then 'unlogged: a physical copy does not hold its rows'
-            when not c.relispopulated then 'not populated: there is nothing to read' end
+       (select coalesce(json_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) order by a.attnum), '[]')
+        from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'),
+       case when c.relkind = 'f' then 'is a foreign table: its rows are elsewhere'
+            when c.relpersistence = 'u' then 'is unlogged: a physical copy does not hold its rows'
+            when not c.relispopulated then 'is not populated: there is nothing to read' end
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 left join lateral (

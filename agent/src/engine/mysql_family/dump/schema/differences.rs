@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::{AccountName, Object, Schema, event, table};
+use crate::verify;
 
 impl Schema {
     /// One sentence for each object that is not the same on both; empty when they are equal. The accounts that read the two
@@ -20,6 +23,42 @@ impl Schema {
         }
         found.extend(there.into_keys().map(|name| format!("{name} is not on the source")));
         found
+    }
+
+    /// The same parts, to be compared by somebody who is to see no verifier: what an account is stands in it as a digest with `salt`.
+    /// And where sequences stand.
+    pub fn objects(&self, except: &[AccountName], salt: u64) -> Vec<verify::Object> {
+        let (mut locks, mut parts) = (Vec::new(), self.parts(&|account| except.contains(account)));
+        for (name, text) in &mut parts {
+            let Some(name) = name.strip_prefix("account ") else { continue };
+            // A fence locks accounts: that is the server's state and no difference of what they are.
+            let unlocked = text.replace(" ACCOUNT UNLOCK", "").replace(" ACCOUNT LOCK", "");
+            let definition = if text.contains(" ACCOUNT LOCK") { "locked" } else { "open" };
+            locks.push(verify::Object {
+                kind: "account lock".to_owned(),
+                name: name.to_owned(),
+                definition: definition.to_owned(),
+            });
+            *text = unlocked;
+        }
+        let parts = parts.into_iter();
+        let object = |(name, text): (String, String)| {
+            let (kind, name) = name.split_once(' ').unwrap_or(("", &name));
+            let definition = match kind {
+                "account" => {
+                    let hash = digest(&SHA256, format!("{salt} {text}").as_bytes());
+                    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+                }
+                _ => text,
+            };
+            verify::Object { kind: kind.to_owned(), name: name.to_owned(), definition }
+        };
+        let value = |sequence: &super::Sequence| verify::Object {
+            kind: "sequence value".to_owned(),
+            name: format!("{}.{}", sequence.database, sequence.name),
+            definition: format!("{} {}", sequence.next, sequence.round),
+        };
+        parts.map(object).chain(locks).chain(self.sequences.iter().map(value)).collect()
     }
 
     fn parts(&self, own: &dyn Fn(&AccountName) -> bool) -> BTreeMap<String, String> {
