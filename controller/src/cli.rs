@@ -69,8 +69,15 @@ enum Command {
     },
     /// Where a migration stands, by its journal and by its hosts.
     Status { migration: Option<Migration> },
+    /// Whether both sides hold the same, table by table, while the application writes on.
+    Verify(verb::VerifyOptions),
     /// Hold, fence, catch up, promote behind a gate, surrender, open, release.
-    Cutover { migration: Migration },
+    Cutover {
+        migration: Migration,
+        /// Go on although this gate does not hold, by its code; it goes on record. May be given several times.
+        #[arg(long, value_name = "CODE")]
+        accept: Vec<String>,
+    },
     /// Carry on, or take everything back, after a controller has died.
     Resume {
         migration: Migration,
@@ -174,7 +181,11 @@ async fn run(arguments: Arguments, view: &mut dyn View) -> Result<Answer, Box<Ha
             verb::start(&session()?, &file, accepted, view).await
         }
         Command::Status { migration } => verb::status(&session()?, migration.as_ref()).await,
-        Command::Cutover { migration } => verb::cutover(&session()?, &migration, view).await,
+        Command::Verify(options) => Box::pin(verb::verify(&session()?, options, view)).await,
+        Command::Cutover { migration, accept } => {
+            let accepted = accept::parse(&accept)?;
+            verb::cutover(&session()?, &migration, accepted, view).await
+        }
         Command::Resume { migration, accept } => {
             let accepted = accept::parse(&accept)?;
             verb::resume(&session()?, &migration, accepted, view).await

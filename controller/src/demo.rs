@@ -149,7 +149,7 @@ async fn play(stage: &Stage, options: &Options, stop: CancellationToken, view: &
     let seeded = seeded(&session, &name)?;
     unless_stopped(&stop, load()).await?;
     let asked = Timestamp::now();
-    verb::cutover(&session, &name, view).await?;
+    verb::cutover(&session, &name, std::collections::BTreeSet::new(), view).await?;
     unless_stopped(&stop, load()).await?;
     let record = canary.stop().await;
 

@@ -22,6 +22,8 @@ use tonic::transport::Channel;
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take to say that it is taking something back; the work itself may take longer.
 const TAKES_ORDERS: Duration = Duration::from_secs(1);
+/// The longest answer: the keys and hashes of a few thousand rows.
+const MANY: usize = 64 << 20;
 
 /// Looks at hosts.
 #[derive(Clone, Debug)]
@@ -163,6 +165,67 @@ impl Observer {
             newest.ok_or_else(silent)
         };
         self.settle(host, call.await).await
+    }
+}
+
+impl Observer {
+    /// A question to the host's `Verify` service.
+    async fn verify<T, F: Future<Output = Result<tonic::Response<T>, tonic::Status>>>(
+        &self,
+        host: &HostName,
+        ask: impl FnOnce(v1::verify_client::VerifyClient<Channel>) -> F,
+    ) -> Result<T, Failure> {
+        let call = async {
+            let client = v1::verify_client::VerifyClient::new(self.channel(host).await?);
+            // What is asked may take long; a host that is gone ends the connection by its keep-alive.
+            Ok(ask(client.max_decoding_message_size(MANY)).await?.into_inner())
+        };
+        self.settle(host, call.await).await.map_err(looked)
+    }
+
+    pub async fn verify_survey(&self, host: &HostName, request: v1::VerifyRequest) -> Result<v1::VerifyReply, Failure> {
+        self.verify(host, |mut client| async move { client.survey(request).await }).await
+    }
+
+    pub async fn tables(&self, host: &HostName, request: v1::TablesRequest) -> Result<Vec<v1::Table>, Failure> {
+        let stream = self.verify(host, |mut client| async move { client.tables(request).await }).await?;
+        self.collect(host, stream).await
+    }
+
+    pub async fn digests(&self, host: &HostName, request: v1::DigestsRequest) -> Result<v1::DigestsReply, Failure> {
+        self.verify(host, |mut client| async move { client.digests(request).await }).await
+    }
+
+    pub async fn cuts(&self, host: &HostName, request: v1::CutsRequest) -> Result<v1::CutsReply, Failure> {
+        self.verify(host, |mut client| async move { client.cuts(request).await }).await
+    }
+
+    pub async fn rows(&self, host: &HostName, request: v1::RowsRequest) -> Result<v1::RowsReply, Failure> {
+        self.verify(host, |mut client| async move { client.rows(request).await }).await
+    }
+
+    pub async fn image(&self, host: &HostName, request: v1::ImageRequest) -> Result<v1::ImageReply, Failure> {
+        self.verify(host, |mut client| async move { client.image(request).await }).await
+    }
+
+    pub async fn position(&self, host: &HostName, request: v1::PositionRequest) -> Result<v1::PositionReply, Failure> {
+        self.verify(host, |mut client| async move { client.position(request).await }).await
+    }
+
+    pub async fn objects(&self, host: &HostName, request: v1::ObjectsRequest) -> Result<Vec<v1::Object>, Failure> {
+        let stream = self.verify(host, |mut client| async move { client.objects(request).await }).await?;
+        self.collect(host, stream).await
+    }
+
+    async fn collect<T>(&self, host: &HostName, mut stream: tonic::Streaming<T>) -> Result<Vec<T>, Failure> {
+        let read = async {
+            let mut all = Vec::new();
+            while let Some(one) = stream.message().await? {
+                all.push(one);
+            }
+            Ok(all)
+        };
+        self.settle(host, read.await).await.map_err(looked)
     }
 }
 

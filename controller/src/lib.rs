@@ -16,5 +16,6 @@ pub mod session;
 pub mod spec;
 pub mod stage;
 pub mod verb;
+pub mod verify;
 pub mod view;
 pub mod witness;

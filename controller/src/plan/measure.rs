@@ -67,7 +67,7 @@ mod tests {
         let known = Known { accepted: [Gate::Iops, Gate::Storage].into(), ..Known::default() };
         let gates = gates(&spec(), &known);
         assert_eq!((gates.iops_headroom, gates.await_ms, gates.steal_percent), (1.5, 20.0, 2.5));
-        let levels = Gate::ALL.map(|gate| gates.level(gate));
+        let levels = Gate::OF_MACHINES.map(|gate| gates.level(gate));
         assert_eq!(levels, [Level::Accepted, Level::Warn, Level::Warn, Level::Block, Level::Warn]);
     }
 

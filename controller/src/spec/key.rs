@@ -51,8 +51,6 @@ pub(super) enum Form {
     },
     /// A list of some of these words.
     Words(&'static [&'static str]),
-    /// The whole key belongs to a part that is not built yet.
-    Planned,
 }
 
 /// Whether a key must stand there. The text is an example, or the default, as it would be written.
@@ -71,7 +69,7 @@ impl Presence {
     }
 }
 
-use Form::{Count, Factor, Host, Limit, Migration, Only, Path, Planned, Quantity, Server, System, Word, Words};
+use Form::{Count, Factor, Host, Limit, Migration, Only, Path, Quantity, Server, System, Word, Words};
 use Presence::{Default, Optional, Required};
 
 const fn key(section: &'static str, name: &'static str, form: Form, presence: Presence) -> Key {
@@ -122,7 +120,7 @@ pub(super) const KEYS: &[Key] = &[
     key("cutover", "lease", duration("1s", "1m"), Default("\"3s\"")),
     key("cutover", "fence", FENCE, Default("\"in_place\"")),
     key("cutover", "long_transaction", duration("10ms", "1h"), Default("\"1s\"")),
-    key("cutover", "verified", Planned, Optional("\"24h\"")),
+    key("cutover", "verified", duration("1m", "30d"), Optional("\"24h\"")),
     key("router", "kind", ROUTER, Required("\"haproxy\"")),
     key("router", "host", Host, Required("\"lb-1\"")),
     key("router", "backend", Server, Required("\"database_back\"")),

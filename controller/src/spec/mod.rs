@@ -158,6 +158,8 @@ pub struct Cutover {
     pub lease: Duration,
     pub fence: Fence,
     pub long_transaction: Duration,
+    /// How old the last comparison that found both sides the same may be; `None`: none is asked for.
+    pub verified: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

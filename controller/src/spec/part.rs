@@ -88,7 +88,7 @@ fn gates(reader: &mut Reader, section: &Section<'_>) -> Option<Gates> {
     let iops_headroom = reader.factor(section, "iops_headroom");
     let await_limit = duration(reader, section, "await");
     let steal = reader.quantity(section, "steal").and_then(Placed::into_inner);
-    let block = reader.words(section, "block", &Gate::ALL.map(|gate| (gate.key(), gate)));
+    let block = reader.words(section, "block", &Gate::OF_MACHINES.map(|gate| (gate.key(), gate)));
     Some(Gates {
         lag: lag?.into_inner(),
         lag_bytes: lag_bytes?,
@@ -110,6 +110,7 @@ fn cutover(reader: &mut Reader, section: &Section<'_>) -> Option<Cutover> {
     let lease = duration(reader, section, "lease");
     let fence = reader.choice(section, "fence", &[("in_place", Fence::InPlace)]);
     let long_transaction = duration(reader, section, "long_transaction");
+    let verified = reader.quantity(section, "verified").and_then(Placed::into_inner).map(Duration::from_millis);
     for (name, part) in [("drain", &drain), ("lease", &lease)] {
         if let (Some(part), Some(whole)) = (part, &max_outage)
             && part.get_ref() >= whole.get_ref()
@@ -125,6 +126,7 @@ fn cutover(reader: &mut Reader, section: &Section<'_>) -> Option<Cutover> {
         lease: lease?.into_inner(),
         fence: fence?,
         long_transaction: long_transaction?.into_inner(),
+        verified,
     })
 }
 

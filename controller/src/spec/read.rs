@@ -163,16 +163,12 @@ impl Reader {
         sections
     }
 
-    /// Keys that nobody knows, and keys of parts that are not built yet.
+    /// Keys that nobody knows.
     fn audit(&mut self, section: &Section<'_>) {
         for (name, value) in section.table.into_iter().flat_map(|table| table.iter()) {
             let text = name.get_ref().as_ref();
             let is_table = section.name.is_empty() && key::SECTIONS.iter().any(|(section, _)| *section == text);
             match key::find(section.name, text) {
-                Some(Key { form: Form::Planned, .. }) => {
-                    let sentence = format!("`{text}` is known, but not built yet in this version");
-                    self.push(MistakeCode::SpecNotBuilt, name.span(), sentence, "remove the key");
-                }
                 Some(_) => {}
                 None if is_table => {}
                 None => {
@@ -196,12 +192,11 @@ impl Reader {
 
     fn unknown(&mut self, section: &str, name: &Spanned<toml::de::DeString<'_>>) {
         let text = name.get_ref().as_ref();
-        let built = || key::KEYS.iter().filter(|key| !matches!(key.form, Form::Planned));
-        let mut here: Vec<&str> = built().filter(|key| key.section == section).map(|key| key.name).collect();
+        let mut here: Vec<&str> = key::KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         if section.is_empty() {
             here.extend(key::SECTIONS.iter().map(|(section, _)| *section));
         }
-        let elsewhere = built().find(|key| key.name == text);
+        let elsewhere = key::KEYS.iter().find(|key| key.name == text);
         let hint = match (nearest(text, &here), elsewhere) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some(key)) => format!("`{text}` belongs under {}", key::heading(key.section)),

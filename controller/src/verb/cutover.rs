@@ -1,11 +1,15 @@
 //! The cutover, and which way it goes when it stops: back before the surrender, forward after it.
 
+use std::collections::BTreeSet;
+
+use flytt_proto::gate::Gate;
+
 use super::*;
-use crate::{drive::back::PAST, spec::Engine};
+use crate::{drive::back::PAST, spec::Engine, verify};
 
 /// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
 /// seconds, when anything fails before the surrender; completed when it fails after.
-pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -> Result<Answer, Halt> {
+pub async fn cutover(session: &Session, name: &Migration, accepted: BTreeSet<Gate>, view: &mut dyn View) -> Result<Answer, Halt> {
     let mut held = session.take(name).await.map_err(in_charge)?;
     let mut drive = held.drive(view);
     match drive.journal.status.milestone {
@@ -20,7 +24,15 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
         }
     }
     drive.journal.reserve().await?;
+    let last = verify::last(&session.directory(name))?;
+    if let Some(finding) = unverified(drive.spec, last.as_ref(), accepted.contains(&Gate::Verified)) {
+        drive.view.show(Line::Finding(&finding));
+        if finding.level() == Level::Block {
+            return Err(blocked(vec![finding]).then(format!("flytt verify {name}")));
+        }
+    }
     drive.take_charge("cutover").await?;
+    drive.accept(&accepted).await?;
     let witness = Witness::call(drive.spec).await?;
     match cut(&mut drive).await {
         Ok(mut answer) => {
@@ -35,6 +47,33 @@ pub async fn cutover(session: &Session, name: &Migration, view: &mut dyn View) -
             Err(halt)
         }
     }
+}
+
+/// What stands in the way where migration.toml asks for a comparison. A sample is none, nor is one of some tables.
+fn unverified(spec: &Spec, last: Option<&verify::Last>, is_accepted: bool) -> Option<v1::Finding> {
+    let limit = spec.cutover.verified?;
+    let minutes = |age: Duration| age.as_secs() / 60;
+    let sentence = match last {
+        None => "both sides were never compared".to_owned(),
+        Some(last) if !last.only.tables.is_empty() || last.summary.is_sample => {
+            "the last comparison was of a part of the data only".to_owned()
+        }
+        Some(last) if !last.summary.is_clean() => {
+            let (differing, unsettled) = (last.summary.differing, last.summary.unsettled);
+            format!("the last comparison did not end clean: {differing} differ, {unsettled} are not settled")
+        }
+        Some(last) if last.age() > limit => {
+            format!("the last comparison is {} min old, and {} are asked for at most", minutes(last.age()), minutes(limit))
+        }
+        Some(_) => return None,
+    };
+    Some(v1::Finding {
+        level: if is_accepted { Level::Accepted } else { Level::Block }.into(),
+        code: Gate::Verified.code().into(),
+        host: spec.target.to_string(),
+        sentence,
+        remedy: format!("run `flytt verify {}`, or accept it by name: --accept {}", spec.name, Gate::Verified),
+    })
 }
 
 pub(super) async fn cut(drive: &mut Drive<'_>) -> Result<Answer, Halt> {
@@ -167,4 +206,48 @@ pub(super) async fn way_back(drive: &mut Drive<'_>) -> Result<Vec<(String, Failu
         left = drive.take_back(copied).await?;
     }
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::verify::{Last, Only, Summary};
+
+    fn spec(verified: &str) -> Spec {
+        let text = format!(
+            "name = \"shop\"\nengine = \"postgres\"\n[source]\nhost = \"a\"\n[target]\nhost = \"b\"\n[cutover]\n{verified}\n\
+             [[router]]\nkind = \"haproxy\"\nhost = \"c\"\nbackend = \"d\"\nsource = \"e\"\ntarget = \"f\"\n"
+        );
+        Spec::parse(Path::new("shop.toml"), &text).expect("a good file")
+    }
+
+    fn last(hours: u64, summary: Summary, only: Only) -> Last {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let ended = now - Duration::from_secs(3_600 * hours);
+        let ended_ms = u64::try_from(ended.as_millis()).expect("before the year 500 million");
+        Last { ended_ms, source: "a".parse().expect("a name"), target: "b".parse().expect("a name"), only, summary }
+    }
+
+    #[test]
+    fn a_cutover_asks_for_a_clean_comparison_of_everything_that_is_young_enough() {
+        let (asks, clean) = (spec("verified = \"24h\""), Summary { tables: 3, rows: 9, ..Summary::default() });
+        let level = |last: Option<&Last>, accepted| unverified(&asks, last, accepted).map(|finding| finding.level());
+        let of = |hours, summary: &Summary| last(hours, summary.clone(), Only::default());
+        assert_eq!(level(Some(&of(23, &clean)), false), None);
+        assert_eq!(level(None, false), Some(Level::Block));
+        assert_eq!(level(None, true), Some(Level::Accepted));
+        assert_eq!(level(Some(&of(25, &clean)), false), Some(Level::Block));
+        for not_clean in [
+            Summary { differing: 1, ..clean.clone() },
+            Summary { unsettled: 1, ..clean.clone() },
+            Summary { is_sample: true, ..clean.clone() },
+        ] {
+            assert_eq!(level(Some(&of(1, &not_clean)), false), Some(Level::Block), "{not_clean:?}");
+        }
+        let some = Only { tables: ["shop.orders".to_owned()].into(), sample: 0 };
+        assert_eq!(level(Some(&last(1, clean, some)), false), Some(Level::Block));
+        assert_eq!(unverified(&spec(""), None, false), None, "where none is asked for");
+    }
 }

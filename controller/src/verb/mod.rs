@@ -9,6 +9,7 @@ mod samples;
 mod start;
 mod status;
 mod turn;
+mod verify;
 
 use std::{path::Path, time::Duration};
 
@@ -38,6 +39,7 @@ pub use recover::{RecoverOptions, recover};
 pub use samples::{Options as SamplesOptions, samples};
 pub use start::{check, plan, start};
 pub use status::status;
+pub use verify::{VerifyOptions, verify};
 
 /// What a command that succeeded says last.
 #[derive(Clone, Debug)]

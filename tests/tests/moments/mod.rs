@@ -24,6 +24,7 @@ pub(crate) mod shell;
 pub(crate) mod slow;
 pub(crate) mod stalled;
 mod turns;
+mod verify;
 mod ways;
 
 use std::{

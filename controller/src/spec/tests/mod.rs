@@ -54,6 +54,7 @@ drain = "0ms"
 lease = "4s"
 fence = "in_place"
 long_transaction = "2s"
+verified = "48h"
 [[router]]
 kind = "haproxy"
 host = "lb-1"
@@ -156,6 +157,7 @@ fn the_defaults() {
             lease: Duration::from_secs(3),
             fence: Fence::InPlace,
             long_transaction: Duration::from_secs(1),
+            verified: None,
         }
     );
     assert_eq!(spec.canary, None);
@@ -183,6 +185,7 @@ fn every_value_arrives() {
     assert_eq!(spec.probe, Probe { seconds: Some(3), file_bytes: Some(64 << 20) });
     assert_eq!((spec.cutover.max_outage, spec.cutover.drain), (Duration::from_secs(10), Duration::ZERO));
     assert_eq!((spec.cutover.lease, spec.cutover.long_transaction), (Duration::from_secs(4), Duration::from_secs(2)));
+    assert_eq!(spec.cutover.verified, Some(Duration::from_secs(172_800)));
     let names: Vec<_> = spec.routers.iter().map(|router| (router.host.as_str(), router.target.as_str())).collect();
     assert_eq!(names, [("lb-1", "db_new"), ("lb-2", "db-new:5432")]);
     assert_eq!(spec.routers[0].backend.as_str(), "database_back");
@@ -331,7 +334,7 @@ fn hints_name_what_was_meant() {
         ("gates", "block = [3]", "SPEC_VALUE", "it can hold iops, commit, storage, steal, converge"),
         ("probe", "seconds = 0", "SPEC_RANGE", "from 1 to 600"),
         ("probe", "file = \"100GiB\"", "SPEC_RANGE", "from 1MiB to 64GiB"),
-        ("cutover", "verified = \"24h\"", "SPEC_NOT_BUILT", "remove the key"),
+        ("cutover", "verified = \"31d\"", "SPEC_RANGE", "from 1m to 30d"),
         ("cutover", "fence = \"stop\"", "SPEC_NOT_BUILT", "remove the key, or write \"in_place\""),
         ("cutover", "lease = 3", "SPEC_NO_UNIT", "(ms, s, m, h, d), such as \"3s\""),
         ("router", "kind = \"pgbouncer\"", "SPEC_NOT_BUILT", "write \"haproxy\""),

@@ -29,7 +29,6 @@ fn row(key: &Key) -> [String; 4] {
         Form::Count { least, most } => ("whole number".into(), format!("{least} to {most}")),
         Form::Factor { least, most } => ("number".into(), format!("{least} to {most}")),
         Form::Words(all) => (format!("list of {}", words(all)), String::new()),
-        Form::Planned => ("not built yet".into(), String::new()),
     };
     let default = match key.presence {
         Presence::Required(_) => "required".into(),
@@ -104,7 +103,6 @@ fn every_default_bound_and_word_of_the_table_is_taken() {
             Form::Factor { least, most } => vec![least.to_owned(), most.to_owned()],
             Form::Words(all) => all.iter().map(|word| format!("[\"{word}\"]")).collect(),
             Form::Word { built, .. } => built.iter().map(|word| format!("\"{word}\"")).collect(),
-            Form::Planned => continue,
             Form::Migration | Form::Host | Form::Server | Form::System | Form::Path | Form::Only => Vec::new(),
         };
         values.push(key.presence.example().to_owned());

@@ -1,0 +1,158 @@
+//! `flytt verify` on real servers: a copy that follows is the same while others write, and whatever is planted in one side is named.
+
+use std::collections::BTreeSet;
+
+use flytt::{
+    spec::Engine,
+    stage::{MIGRATION, SOURCE, TARGET},
+};
+use serde_json::Value;
+
+use super::{FAST, Holder, Scene, UNLIMITED, flytt::Ended, pause};
+
+mod plants;
+
+use plants::{Plant, Seen};
+
+const VERIFY: [&str; 2] = ["verify", MIGRATION];
+const BOTH: [&str; 5] = ["verify", "--source", SOURCE, "--target", TARGET];
+
+fn is_clean(ended: &Ended) -> bool {
+    ended.answer()["clean"] == true
+}
+
+/// The tables and objects that are not the same, each as one line: `table row how`, `table missing`, `kind name`.
+fn found(ended: &Ended) -> BTreeSet<String> {
+    let answer = ended.answer();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all = BTreeSet::new();
+    for table in answer["tables"].as_array().unwrap_or_else(|| panic!("{ended}")) {
+        let name = text(&table["table"]);
+        match table["outcome"].as_str() {
+            Some("compared") => {
+                for row in table["differing"].as_array().unwrap() {
+                    let key: Vec<String> = row["key"].as_array().unwrap().iter().map(text).collect();
+                    all.insert(format!("{name} {} {}", key.join(","), text(&row["how"])));
+                }
+                for range in table["ranges"].as_array().unwrap() {
+                    all.insert(format!("{name} range {} {}", range[0], range[1]));
+                }
+                if table["in_flight"] != 0 {
+                    all.insert(format!("{name} in flight"));
+                }
+            }
+            Some("left_out") => {}
+            other => drop(all.insert(format!("{name} {}", other.unwrap_or_default()))),
+        }
+    }
+    for object in answer["objects"].as_array().unwrap() {
+        if object["kind"] != "server setting" && object["kind"] != "account lock" {
+            let flight = if object["in_flight"] == true { " in flight" } else { "" };
+            all.insert(format!("{} {}{flight}", text(&object["kind"]), text(&object["name"])));
+        }
+    }
+    all
+}
+
+/// Each plant's table is `p` and its place in the list.
+fn place(number: usize, sql: &str) -> String {
+    sql.replace("{t}", &format!("p{number}"))
+}
+
+fn wanted(engine: Engine, plants: &[Plant]) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (number, plant) in plants.iter().enumerate() {
+        for seen in plant.seen {
+            all.insert(match seen {
+                Seen::Row(key, how) => format!("p{number} {key} {how}"),
+                Seen::Table(what) => format!("p{number} {what}"),
+                Seen::Other(line) => place(number, line),
+            });
+        }
+    }
+    let _ = engine;
+    all
+}
+
+async fn planted(engine: Engine) {
+    let scene = Scene::of(engine, 20, if engine == Engine::Postgres { FAST } else { UNLIMITED }).await;
+    let plants = plants::of(engine);
+    let mut script = String::new();
+    for (number, plant) in plants.iter().enumerate() {
+        for sql in plants::before(engine).iter().chain(plant.before) {
+            script.push_str(&place(number, sql));
+            script.push_str(";\n");
+        }
+    }
+    scene.stage.source.sql("app", &script).await.unwrap();
+    let canary = scene.canary().await;
+    scene.following().await;
+    let clean = scene.must(&VERIFY).await;
+    assert!(is_clean(&clean), "nothing was planted: {clean}");
+    let command: &[&str] = if engine == Engine::Postgres {
+        // Nothing can be planted in a standby; once it is none, nobody may write to one side alone.
+        drop(canary.stop().await);
+        drop(scene.prober.lock().unwrap().take());
+        for _ in 0..50 {
+            if scene.stage.target.sql("postgres", "select pg_promote()").await.is_ok_and(|answer| answer.trim() == "t") {
+                break;
+            }
+            pause(100).await;
+        }
+        let apart = scene.must(&BOTH).await;
+        assert!(is_clean(&apart) && apart.to_string().contains("does not follow"), "nothing was planted: {apart}");
+        &BOTH
+    } else {
+        &VERIFY
+    };
+    for (number, plant) in plants.iter().enumerate() {
+        let sql = format!("{}{}", plants::unseen(engine), place(number, plant.sql));
+        scene.stage.target.sql("app", &sql).await.unwrap_or_else(|error| panic!("{}: {sql}: {error}", plant.what));
+    }
+    let ended = scene.flytt(command).end().await;
+    let (found, wanted) = (found(&ended), wanted(engine, plants));
+    let (missed, more): (Vec<_>, Vec<_>) = (wanted.difference(&found).collect(), found.difference(&wanted).collect());
+    assert!(missed.is_empty() && more.is_empty(), "missed {missed:#?}, and more {more:#?}\n{}", ended.words);
+    assert_eq!(ended.code, Some(4), "{ended}");
+    scene.stage.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_planted_fault_is_named_on_postgres() {
+    planted(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_planted_fault_is_named_on_mariadb_while_others_write() {
+    planted(Engine::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_mysql, ignore = "there is no MySQL server: packaging/mysql.sh")]
+async fn each_planted_fault_is_named_on_mysql_while_others_write() {
+    planted(Engine::Mysql).await;
+}
+
+/// Before the cutover, after it with the sides exchanged, and nothing of it stays in the way of the move.
+async fn before_and_after(engine: Engine) {
+    let scene = Scene::of(engine, 20, UNLIMITED).await;
+    let canary = scene.canary().await;
+    scene.following().await;
+    let before = scene.must(&VERIFY).await;
+    assert!(is_clean(&before) && before.answer()["waited_for_replication"] == true, "{before}");
+    scene.must(&["cutover", MIGRATION]).await;
+    let after = scene.must(&VERIFY).await;
+    assert!(is_clean(&after), "{after}");
+    assert_eq!((&after.answer()["source"], &after.answer()["target"]), (&TARGET.into(), &SOURCE.into()), "{after}");
+    scene.ends(canary, Holder::Target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_are_the_same_before_and_after_the_cutover() {
+    before_and_after(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_are_the_same_before_and_after_the_cutover_of_mariadb() {
+    before_and_after(Engine::Mariadb).await;
+}
