@@ -2,12 +2,20 @@
 
 mod faults;
 
-use std::{collections::BTreeMap, path::PathBuf};
-
-use flytt_agent::verify::{
-    Digest, Range, Table,
-    postgres::{Scheme, digest, next_key, pages, prepare, self_test, tables, trial},
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
 };
+
+use flytt_agent::{
+    engine::Engine as _,
+    verify::{
+        Digest, Range, Table,
+        postgres::{Scheme, digest, next_key, pages, prepare, self_test, tables, trial},
+    },
+};
+use flytt_proto::v1;
 use tokio_postgres::{Client, NoTls};
 
 use self::faults::FAULTS;
@@ -223,5 +231,28 @@ fn a_digest_that_is_blind_is_refused_by_its_server() {
         // One that is not the same for the same rows.
         let refusal = trial(&a, "(random() * 1e15)::bigint + t.id").await.unwrap_err();
         assert!(refusal.sentence.contains("another order"), "{refusal}");
+    });
+}
+
+/// Whoever asked has gone: the server is not at work for him any more, well before a lock that it waits for is given up.
+#[test]
+fn nothing_goes_on_in_the_server_for_a_caller_that_has_gone() {
+    as_server_user("digest::nothing_goes_on_in_the_server_for_a_caller_that_has_gone", |base| async move {
+        let (server, a, _b) = pair(base).await;
+        let reader = server.engine.reader("a", None).await.unwrap();
+        let table = reader.tables().await.unwrap().compared.into_iter().find(|table| table.name == "many").unwrap();
+        let holder = log_in(&server, "a").await;
+        holder.batch_execute("begin; lock table public.many in access exclusive mode").await.unwrap();
+        let waiting = "select count(*) from pg_locks where relation = 'public.many'::regclass and not granted";
+        let count = async || crate::server::value(&a, waiting).await;
+        let form = v1::Form { scheme: v1::form::Scheme::Canonical.into(), seed: 1 };
+        let asked = tokio::time::timeout(Duration::from_millis(300), reader.digest(&table, &Range::Whole, form)).await;
+        assert!(asked.is_err() && count().await == "1");
+        drop(reader);
+        let begun = Instant::now();
+        while count().await != "0" {
+            assert!(begun.elapsed() < Duration::from_millis(1_200), "it waits on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     });
 }
