@@ -332,7 +332,7 @@ impl Engine for FakeEngine {
         let mut world = self.world.lock();
         if world.copy_stays > 0 {
             world.copy_stays -= 1;
-            return Err(Failure::refused("SERVER_DOWN", "the server is just coming up", "try again"));
+            return Err(Failure::refused("STILL_RUNNING", "a server of somebody else's runs on it", "stop it"));
         }
         if std::mem::take(&mut world.target.copied) {
             empty(&backup.into);
