@@ -4,7 +4,7 @@ use bytesize::ByteSize;
 use flytt_proto::name::step as named;
 
 use super::*;
-use crate::journal::Status;
+use crate::{journal::Status, verify};
 
 /// `flytt status`: what the journal says, and what each host says of itself now.
 pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answer, Halt> {
@@ -26,6 +26,16 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         None => format!("state: in the middle of `{}`", status.command),
     });
     lines.extend(steps(&plan, &status));
+    let compared = verify::last(&session.directory(name)).ok().flatten();
+    if let Some(last) = &compared {
+        let came = match (last.summary.is_clean(), last.summary.differing) {
+            (true, _) => "everything is the same".to_owned(),
+            (false, 0) => "not everything was compared, or came to rest".to_owned(),
+            (false, differing) => format!("{differing} differ"),
+        };
+        let (age, source, target) = (Span(last.age().as_secs_f64()), &last.source, &last.target);
+        lines.push(format!("compared {age} ago: {source} and {target}, {} rows; {came}", last.summary.rows));
+    }
     let turned = session.read(&name.back()).ok().filter(|(_, back)| !back.steps.is_empty());
     if let Some((spec, back)) = &turned {
         lines.push(format!("the way back: {} → {}, epoch {}", spec.source, spec.target, back.epoch));
@@ -73,8 +83,11 @@ pub async fn status(session: &Session, name: Option<&Migration>) -> Result<Answe
         lines.push(format!("way back: {}", back.sentence));
         hosts.insert("way_back".into(), back.value);
     }
-    let value =
-        json!({ "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts });
+    let compared =
+        compared.map(|last| json!({ "ended_ms": last.ended_ms, "clean": last.summary.is_clean(), "summary": last.summary }));
+    let value = json!({
+        "migration": name, "milestone": milestone, "epoch": status.epoch, "command": status.command, "hosts": hosts, "compared": compared
+    });
     Ok(answer(lines.join("\n"), value))
 }
 

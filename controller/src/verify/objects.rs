@@ -8,6 +8,8 @@ use super::sides::{Side, Sides};
 
 /// How often what changes is looked at.
 const LOOKS: usize = 3;
+/// Kind of what is said of where a sequence stands: a number, and more.
+const SEQUENCE: &str = "sequence value";
 
 /// One that is not the same on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -81,7 +83,7 @@ pub(super) async fn compare(sides: &dyn Sides, database: &str, salt: u64) -> Res
         let mut differing = BTreeMap::new();
         for key in source.keys().chain(target.keys()).chain(after.keys()) {
             let (was, there, is) = (source.get(key), target.get(key), after.get(key));
-            if there != was && there != is {
+            if there != was && there != is && !is_between(&key.0, was, there, is) {
                 differing.insert(key.clone(), (is.cloned(), there.cloned(), was == is));
             }
         }
@@ -96,7 +98,8 @@ pub(super) async fn compare(sides: &dyn Sides, database: &str, salt: u64) -> Res
                 name: key.1.clone(),
                 source: seen.0.clone(),
                 target: seen.1.clone(),
-                in_flight: !is_real(key, seen),
+                // A sequence in use is never at rest; one that stood on the way in no look stands elsewhere.
+                in_flight: !is_real(key, seen) && key.0 != SEQUENCE,
             };
             return Ok((after.len(), differing.iter().map(object).collect()));
         }
@@ -104,6 +107,15 @@ pub(super) async fn compare(sides: &dyn Sides, database: &str, salt: u64) -> Res
         sides.pause().await;
     }
     Ok((0, Vec::new()))
+}
+
+/// A sequence in use moves on between two questions: the target has stood with the source if it stands on the way.
+fn is_between(kind: &str, was: Option<&String>, there: Option<&String>, is: Option<&String>) -> bool {
+    let number = |text: Option<&String>| text?.split(' ').next()?.parse::<i128>().ok();
+    match (number(was), number(there), number(is)) {
+        (Some(was), Some(there), Some(is)) if kind == SEQUENCE => (was.min(is)..=was.max(is)).contains(&there),
+        (..) => false,
+    }
 }
 
 /// Two of one kind and name (an operator's, say) are one, with both definitions.

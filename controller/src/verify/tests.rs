@@ -10,8 +10,10 @@ use flytt_proto::{failure::Failure, v1};
 
 use super::{
     Only, Options, Report, Side, Sides,
+    listing::{Listing, Manner},
     narrow::{How, Row},
-    pass::{Listing, Manner, tables},
+    objects,
+    pass::tables,
     record::Log,
     report::Outcome,
 };
@@ -37,6 +39,8 @@ struct State {
     /// What was written since the last pause is seen on the source and stands in no position yet, as a commit that nobody waits for.
     commits_late: bool,
     since_pause: usize,
+    /// Where a sequence stands that is used all the time, where the target has heard that it stands, and by how much it is wrong there.
+    sequence: (i64, i64, i64),
 }
 
 #[derive(Default)]
@@ -120,6 +124,8 @@ impl Sides for Fake {
 
     async fn settle(&self) -> Result<(), Failure> {
         let mut state = self.0.lock().unwrap();
+        state.sequence.1 = state.sequence.0;
+        state.sequence.0 += 33;
         let kept = if state.commits_late { state.since_pause } else { 0 };
         while state.late.len() > kept
             && let Some((key, value)) = state.late.pop_front()
@@ -152,8 +158,13 @@ impl Sides for Fake {
         Ok(v1::RowsReply { row: all.iter().take(2_000).map(row).collect(), more: all.len() > 2_000 })
     }
 
-    async fn objects(&self, _: Side, _: &str, _: u64) -> Result<Vec<v1::Object>, Failure> {
-        Ok(Vec::new())
+    async fn objects(&self, side: Side, _: &str, _: u64) -> Result<Vec<v1::Object>, Failure> {
+        let mut state = self.0.lock().unwrap();
+        let (now, heard, wrong) = state.sequence;
+        state.sequence.0 += 33;
+        let value = if side == Side::Source { now } else { heard + wrong };
+        let object = |kind: &str, definition: String| v1::Object { kind: kind.into(), name: "s".into(), definition };
+        Ok(vec![object("sequence value", format!("{value} t")), object("sequence", "by 1".into())])
     }
 
     async fn pause(&self) {
@@ -346,4 +357,15 @@ async fn a_comparison_that_breaks_off_anywhere_is_carried_on_and_finds_the_same(
         assert!(state.digested < 9_000 * 2 + 8 * 3_000 + before / 2 || questions < 12, "{questions}: {}", state.digested);
     }
     assert!(all_of_it > 18_000);
+}
+
+#[tokio::test]
+async fn a_sequence_in_use_is_the_same_while_it_stands_where_the_source_has_stood() {
+    for (wrong, differs) in [(0, 0), (-100, 1), (100_000, 1)] {
+        let fake = Fake::default();
+        fake.0.lock().unwrap().sequence.2 = wrong;
+        let (count, found) = objects::compare(&fake, "", 0).await.unwrap();
+        assert_eq!((count, found.len()), (2, differs), "{wrong}: {found:?}");
+        assert!(found.iter().all(|object| !object.in_flight));
+    }
 }
