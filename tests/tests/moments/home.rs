@@ -88,6 +88,11 @@ async fn whoever_dies(scene: Scene, moments: &[Moment]) {
         back.kill_hard().await;
         // Without a person: the lease ends.
         scene.recovered(&canary).await;
+        // On a busy machine it may be dead only after the next step, which is the surrender.
+        if matches!(moment, Ends("cut-promote")) && scene.holder().await == Holder::Source {
+            scene.must(&RESUME).await;
+            return ends_at_home(scene, canary).await;
+        }
         scene.assert_holder(Holder::Target).await;
         let taken_back = scene.must(&RESUME).await;
         assert_eq!(taken_back.answer()["taken_back"], true, "{moment:?}: {taken_back}");
