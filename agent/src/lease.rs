@@ -3,7 +3,7 @@
 //! Deadlines are on CLOCK_BOOTTIME, which goes on while the host sleeps; another boot id means that a lease has ended.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -63,6 +63,8 @@ struct Lease {
 #[derive(Debug, Default)]
 pub struct Leases {
     running: Mutex<BTreeMap<Migration, Lease>>,
+    /// Moves whose fence is being taken back until that succeeds.
+    reopening: Mutex<BTreeSet<Migration>>,
 }
 
 impl Leases {
@@ -92,6 +94,15 @@ impl Leases {
 
     pub(crate) fn disarm(&self, migration: &Migration) {
         self.running.lock().expect("no panic while held").remove(migration);
+    }
+
+    /// Whether nobody is at it already.
+    pub(crate) fn begin_reopening(&self, migration: &Migration) -> bool {
+        self.reopening.lock().expect("no panic while held").insert(migration.clone())
+    }
+
+    pub(crate) fn end_reopening(&self, migration: &Migration) {
+        self.reopening.lock().expect("no panic while held").remove(migration);
     }
 
     /// A lease that has ended stays ended.

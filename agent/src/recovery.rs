@@ -121,7 +121,7 @@ pub(crate) fn complete_reopen(host: &Arc<Host>, migration: &Migration) {
         };
         host.phase(migration) == Some(Phase::Serving) && [FENCE, SURRENDER].iter().any(stands)
     };
-    if !is_fenced(host, migration) {
+    if !is_fenced(host, migration) || !host.leases.begin_reopening(migration) {
         return;
     }
     let (host, migration) = (host.clone(), migration.clone());
@@ -130,11 +130,12 @@ pub(crate) fn complete_reopen(host: &Arc<Host>, migration: &Migration) {
             {
                 let _turn = host.turn.lock().await;
                 // By now somebody else may have done it, or have fenced anew.
-                if !is_fenced(&host, &migration) {
-                    return;
-                }
-                match lease::reopen(&host, &migration).await {
-                    Ok(()) => return,
+                let done = match is_fenced(&host, &migration) {
+                    true => lease::reopen(&host, &migration).await,
+                    false => Ok(()),
+                };
+                match done {
+                    Ok(()) => return host.leases.end_reopening(&migration),
                     Err(failure) => tracing::error!(%migration, code = failure.code, "{failure}"),
                 }
             }

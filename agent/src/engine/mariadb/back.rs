@@ -77,7 +77,7 @@ impl Mariadb {
                  master_ssl_verify_server_cert = 0",
             );
             session.run_secretly(&change).await?;
-            self.keep_connections()?;
+            self.keep_connections().await?;
         }
         let begun = Instant::now();
         loop {
@@ -85,7 +85,7 @@ impl Mariadb {
             tokio::time::sleep(PAUSE).await;
             let status = self.back_status(&session, migration).await?.unwrap_or_default();
             if runs(&status) {
-                return self.keep_connections();
+                return self.keep_connections().await;
             }
             let code = status.get("last_io_errno").map_or("", String::as_str);
             let may_come = ["", "0", NOT_THERE_YET].contains(&code) || said(&status, "slave_io_running") == "Connecting";

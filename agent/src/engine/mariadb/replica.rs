@@ -89,25 +89,31 @@ impl Mariadb {
         );
         session.run_secretly(&change).await?;
         session.run("start slave").await?;
-        self.keep_connections()
+        self.keep_connections().await
     }
 
     /// What the server has noted of its connections is on the disk from now on. The server itself leaves that to chance for the
     /// first ten thousand events (`sync_master_info`), and one that finds an empty file after a power cut does not start: the
     /// source's neither.
-    pub(super) fn keep_connections(&self) -> Result<(), Failure> {
-        let data = &self.config.data_directory;
-        let kept = || {
-            for entry in std::fs::read_dir(data)? {
+    pub(super) async fn keep_connections(&self) -> Result<(), Failure> {
+        let data = self.config.data_directory.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            for entry in std::fs::read_dir(&data)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if name.ends_with(".info") || name.contains("relay-bin") {
-                    std::fs::File::open(entry.path())?.sync_all()?;
+                    match std::fs::File::open(entry.path()) {
+                        Ok(file) => file.sync_all()?,
+                        // A relay log that was applied goes at any time.
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             std::fs::File::open(data)?.sync_all()
-        };
-        kept().map_err(|error| super::file(data, &error))
+        });
+        let kept = kept.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
+        kept.map_err(|error| super::file(&self.config.data_directory, &error))
     }
 
     /// What a server that is to follow has less of than it could use. One that is down will have what its option file says.
