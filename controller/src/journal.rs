@@ -245,6 +245,16 @@ impl Journal {
         Ok((fold(&rows)?, rows))
     }
 
+    /// When the copy that the target has now was made, in Unix time; 0: none was. What was known of an earlier one is void.
+    ///
+    /// # Errors
+    /// As a record that cannot be read.
+    pub fn copied_ms(directory: &Path) -> Result<u64, Failure> {
+        let (_, rows) = Self::read(directory)?;
+        let is_copy = |row: &&Row<Event>| matches!(&row.event, Event::Done { step, .. } if step.as_str() == "seed");
+        Ok(rows.iter().filter(is_copy).map(|row| row.at_ms).max().unwrap_or_default())
+    }
+
     /// Makes sure that what is left of a cutover can be written although the disk is full.
     pub async fn reserve(&self) -> Result<(), Failure> {
         self.record.reserve().await

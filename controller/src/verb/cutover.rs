@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flytt_proto::gate::Gate;
 
 use super::*;
-use crate::{drive::back::PAST, spec::Engine, verify};
+use crate::{drive::back::PAST, journal::Journal, spec::Engine, verify};
 
 /// `flytt cutover`: hold, fence, catch up, promote behind a gate, surrender, open, release. Taken back by itself, and in
 /// seconds, when anything fails before the surrender; completed when it fails after.
@@ -25,7 +25,8 @@ pub async fn cutover(session: &Session, name: &Migration, accepted: BTreeSet<Gat
     }
     drive.journal.reserve().await?;
     let last = verify::last(&session.directory(name))?;
-    if let Some(finding) = unverified(drive.spec, last.as_ref(), accepted.contains(&Gate::Verified)) {
+    let copied_ms = Journal::copied_ms(&session.directory(name))?;
+    if let Some(finding) = unverified(drive.spec, last.as_ref(), copied_ms, accepted.contains(&Gate::Verified)) {
         drive.view.show(Line::Finding(&finding));
         if finding.level() == Level::Block {
             return Err(blocked(vec![finding]).then(format!("flytt verify {name}")));
@@ -50,11 +51,12 @@ pub async fn cutover(session: &Session, name: &Migration, accepted: BTreeSet<Gat
 }
 
 /// What stands in the way where migration.toml asks for a comparison. A sample is none, nor is one of some tables.
-fn unverified(spec: &Spec, last: Option<&verify::Last>, is_accepted: bool) -> Option<v1::Finding> {
+fn unverified(spec: &Spec, last: Option<&verify::Last>, copied_ms: u64, is_accepted: bool) -> Option<v1::Finding> {
     let limit = spec.cutover.verified?;
     let minutes = |age: Duration| age.as_secs() / 60;
     let sentence = match last {
         None => "both sides were never compared".to_owned(),
+        Some(last) if last.begun_ms < copied_ms => "the target was copied anew since both sides were compared".to_owned(),
         Some(last) if !last.only.tables.is_empty() || last.summary.is_sample => {
             "the last comparison was of a part of the data only".to_owned()
         }
@@ -227,13 +229,20 @@ mod tests {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let ended = now - Duration::from_secs(3_600 * hours);
         let ended_ms = u64::try_from(ended.as_millis()).expect("before the year 500 million");
-        Last { ended_ms, source: "a".parse().expect("a name"), target: "b".parse().expect("a name"), only, summary }
+        Last {
+            begun_ms: ended_ms,
+            ended_ms,
+            source: "a".parse().expect("a name"),
+            target: "b".parse().expect("a name"),
+            only,
+            summary,
+        }
     }
 
     #[test]
     fn a_cutover_asks_for_a_clean_comparison_of_everything_that_is_young_enough() {
         let (asks, clean) = (spec("verified = \"24h\""), Summary { tables: 3, rows: 9, ..Summary::default() });
-        let level = |last: Option<&Last>, accepted| unverified(&asks, last, accepted).map(|finding| finding.level());
+        let level = |last: Option<&Last>, accepted| unverified(&asks, last, 0, accepted).map(|finding| finding.level());
         let of = |hours, summary: &Summary| last(hours, summary.clone(), Only::default());
         assert_eq!(level(Some(&of(23, &clean)), false), None);
         assert_eq!(level(None, false), Some(Level::Block));
@@ -248,6 +257,9 @@ mod tests {
         }
         let some = Only { tables: ["shop.orders".to_owned()].into(), sample: 0 };
         assert_eq!(level(Some(&last(1, clean, some)), false), Some(Level::Block));
-        assert_eq!(unverified(&spec(""), None, false), None, "where none is asked for");
+        assert_eq!(unverified(&spec(""), None, 0, false), None, "where none is asked for");
+        let young = of(1, &Summary::default());
+        let level = |copied_ms| unverified(&asks, Some(&young), copied_ms, false).map(|finding| finding.level());
+        assert_eq!((level(young.begun_ms), level(young.begun_ms + 1)), (None, Some(Level::Block)), "another copy was compared");
     }
 }

@@ -9,7 +9,10 @@ use bytesize::ByteSize;
 use flytt_proto::name::HostName;
 
 use super::*;
-use crate::verify::{Only, Options, Pair, Progress, Report, Side, pass};
+use crate::{
+    journal::Journal,
+    verify::{Only, Options, Pair, Progress, Report, Side, pass},
+};
 
 /// A line is enough for a log and for a person.
 const EVERY: Duration = Duration::from_secs(2);
@@ -128,6 +131,10 @@ async fn between(session: &Session, source: &HostName, target: &HostName, name: 
         // Positions of two PostgreSQL clusters have nothing to do with each other.
         follows: follows && (one_system || one.engine != "postgres"),
         one_system,
+        copied_ms: match name {
+            Some(name) => Journal::copied_ms(&session.directory(name))?,
+            None => 0,
+        },
     })
 }
 

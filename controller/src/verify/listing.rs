@@ -93,25 +93,21 @@ pub(super) async fn list(pair: &Pair, databases: &[String], only: &Only) -> Resu
         listing.known.extend(found.known);
     }
     let wanted = |table: &v1::Table| only.tables.is_empty() || only.tables.iter().any(|name| is_named(table, name));
-    let unknown: Vec<&String> = only
-        .tables
-        .iter()
-        .filter(|name| {
-            let known = listing.known.iter().any(|table| is_named(&table.table(), name));
-            !known && !listing.tables.iter().any(|table| is_named(table, name))
-        })
-        .collect();
-    if let Some(name) = unknown.first() {
-        let sentence = format!("there is no table {name} on {} or {}", pair.source, pair.target);
-        return Err(Failure::refused(
-            "NO_SUCH_TABLE",
-            sentence,
-            "name it as schema.table, as the server does; `--table` may be given several times",
-        ));
-    }
     listing.tables.retain(wanted);
     listing.known.retain(|table| wanted(&table.table()));
     Ok(listing)
+}
+
+/// A table that was asked for and is on neither side.
+pub(super) fn unknown(listing: &Listing, pair: &Pair, only: &Only) -> Option<Failure> {
+    let is_there = |name: &&String| {
+        let known = listing.known.iter().any(|table| is_named(&table.table(), name));
+        known || listing.tables.iter().any(|table| is_named(table, name))
+    };
+    let name = only.tables.iter().find(|name| !is_there(name))?;
+    let sentence = format!("there is no table {name} on {} or {}", pair.source, pair.target);
+    let remedy = "name it as schema.table, as the server does; `--table` may be given several times";
+    Some(Failure::refused("NO_SUCH_TABLE", sentence, remedy))
 }
 
 fn is_named(table: &v1::Table, name: &str) -> bool {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Pair, Report, Sides,
-    listing::{Listing, Manner, agree, list, since},
+    listing::{Listing, Manner, agree, list, since, unknown},
     look::look,
     narrow::{Found, narrow},
     objects,
@@ -67,6 +67,9 @@ pub async fn pass(
     let work = async {
         let (manner, databases) = agree(pair, seed).await?;
         let listing = list(pair, &databases.common, &options.only).await?;
+        if let Some(failure) = unknown(&listing, pair, &options.only) {
+            return Err(failure);
+        }
         let mut report = Report::new(pair, &options.only, log.memory.begun_ms, log.memory.resumed);
         report.left_out = databases.left_out;
         tables(pair, manner, &listing, options, &mut log, &mut report, progress).await?;

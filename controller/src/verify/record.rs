@@ -65,15 +65,22 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Carries on the last pass where it was not ended, is of the same kind and of today; begins a new one else.
+    /// Carries on the last pass where it was not ended, is of the same kind, of the same copy and of today; begins a new one else.
     pub(super) async fn open(directory: &Path, pair: &Pair, only: &Only) -> Result<Self, Failure> {
-        Self::begin(directory, &pair.source, &pair.target, only).await
+        Self::begin(directory, &pair.source, &pair.target, only, pair.copied_ms).await
     }
 
-    pub(super) async fn begin(directory: &Path, source: &HostName, target: &HostName, only: &Only) -> Result<Self, Failure> {
+    pub(super) async fn begin(
+        directory: &Path,
+        source: &HostName,
+        target: &HostName,
+        only: &Only,
+        copied_ms: u64,
+    ) -> Result<Self, Failure> {
         let path = path(directory);
         let (record, rows): (Record<Event>, _) = Record::open(&path, "verify", VERSION)?;
-        if let Some(memory) = carried_on(&rows, source, target, only) {
+        let carried = carried_on(&rows, source, target, only).filter(|memory| memory.begun_ms >= copied_ms);
+        if let Some(memory) = carried {
             return Ok(Self { record, memory });
         }
         let seed = seed().map_err(|error| disk(&path, &error))?;
@@ -115,7 +122,8 @@ fn carried_on(rows: &[Row<Event>], source: &HostName, target: &HostName, only: &
 /// The last comparison that came to an end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Last {
-    /// Unix time.
+    /// Unix time. What was found first is as old as that, however often it was carried on.
+    pub begun_ms: u64,
     pub ended_ms: u64,
     pub source: HostName,
     pub target: HostName,
@@ -124,8 +132,9 @@ pub struct Last {
 }
 
 impl Last {
+    /// Of what was found first.
     pub fn age(&self) -> Duration {
-        Duration::from_millis(now_ms().saturating_sub(self.ended_ms))
+        Duration::from_millis(now_ms().saturating_sub(self.begun_ms))
     }
 }
 
@@ -142,9 +151,10 @@ pub fn last(directory: &Path) -> Result<Option<Last>, Failure> {
     let (mut began, mut last) = (None, None);
     for row in rows {
         match row.event {
-            Event::Began { source, target, only, .. } => began = Some((source, target, only)),
+            Event::Began { source, target, only, .. } => began = Some((row.at_ms, source, target, only)),
             Event::Ended(summary) => {
-                let ended = |(source, target, only)| Last { ended_ms: row.at_ms, source, target, only, summary };
+                let ended =
+                    |(begun_ms, source, target, only)| Last { begun_ms, ended_ms: row.at_ms, source, target, only, summary };
                 last = began.take().map(ended);
             }
             Event::Part { .. } | Event::Table { .. } => {}

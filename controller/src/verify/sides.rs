@@ -58,6 +58,8 @@ pub struct Pair {
     pub follows: bool,
     /// Whether one is a copy of the other's files.
     pub one_system: bool,
+    /// When the copy was made, where that is known: what was found before is of another one.
+    pub copied_ms: u64,
 }
 
 /// What may be otherwise in a moment.

@@ -203,7 +203,7 @@ const MANNER: Manner =
 
 async fn compared(fake: &Fake, listing: &Listing, directory: &std::path::Path) -> Result<Report, Failure> {
     let (source, target) = ("old".parse().unwrap(), "new".parse().unwrap());
-    let mut log = Log::begin(directory, &source, &target, &Only::default()).await?;
+    let mut log = Log::begin(directory, &source, &target, &Only::default(), 0).await?;
     let mut report = Report::of(source, target, &Only::default());
     let options = Options { only: Only::default(), jobs: 3 };
     tables(fake, MANNER, listing, &options, &mut log, &mut report, &mut |_| {}).await?;
@@ -368,4 +368,17 @@ async fn a_sequence_in_use_is_the_same_while_it_stands_where_the_source_has_stoo
         assert_eq!((count, found.len()), (2, differs), "{wrong}: {found:?}");
         assert!(found.iter().all(|object| !object.in_flight));
     }
+}
+
+#[tokio::test]
+async fn what_was_found_of_an_earlier_copy_is_not_carried_on() {
+    let (source, target) = ("old".parse().unwrap(), "new".parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let open =
+        async |copied_ms| Log::begin(directory.path(), &source, &target, &Only::default(), copied_ms).await.unwrap().memory;
+    let first = open(0).await;
+    assert!(!first.resumed);
+    assert_eq!(open(first.begun_ms).await.seed, first.seed, "the same copy");
+    let anew = open(first.begun_ms + 1).await;
+    assert!(!anew.resumed && anew.seed != first.seed, "copied anew since");
 }
