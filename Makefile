@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-faults check bench bench-samples bench-probe bench-seed
+.PHONY: help setup demo lab test test-faults check bench bench-samples bench-probe bench-seed bench-verify
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,3 +55,10 @@ bench-seed: setup ## measure a dump of MariaDB and of MySQL beside the plain pip
 	cargo build --profile dist --workspace --locked
 	target/dist/flytt bench seed --engine mariadb
 	target/dist/flytt bench seed --engine mysql
+
+bench-verify: setup ## measure a comparison of both sides beside counting rows and beside pt-table-checksum, in turn: minutes each
+	packaging/setup.sh pt-table-checksum
+	cargo build --profile dist --workspace --locked
+	target/dist/flytt bench verify --engine postgres
+	target/dist/flytt bench verify --engine mariadb
+	target/dist/flytt bench verify --engine mysql

@@ -48,6 +48,7 @@ look() {
         mariadb-dump) missing+=(mariadb-client) ;;
         systemd-nspawn) missing+=(systemd-container) ;;
         mksquashfs) missing+=(squashfs-tools) ;;
+        pt-table-checksum) missing+=(percona-toolkit) ;;
         nft) missing+=(nftables) ;;
         *) missing+=("$more") ;;
         esac

@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use flytt_proto::{name::Migration, v1};
+use flytt_proto::{failure::Failure, name::Migration, v1};
 use nix::sys::statvfs::statvfs;
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(2);
+/// One segment of WAL: a server whose disk has no more than that is about to accept no write.
+const LEAST: u64 = 16 << 20;
 
 /// Watches for as long as the agent runs.
 pub(crate) async fn watch(host: Arc<Host>) {
@@ -83,8 +85,42 @@ pub(crate) fn room(host: &Host) -> Option<u64> {
     Some(about.blocks_available().saturating_sub(kept) * about.fragment_size())
 }
 
+/// A target without room would be opened and serve nobody, and after the surrender nobody else may: refused before.
+///
+/// # Errors
+/// `NO_ROOM`.
+pub(crate) fn must_have_room(host: &Host) -> Result<(), Failure> {
+    let Some(data) = host.config.data_directory() else { return Ok(()) };
+    let places = [data.to_owned(), data.join("pg_wal")];
+    places
+        .iter()
+        .filter_map(|place| Some((place, statvfs(place).ok()?)))
+        .try_for_each(|(place, about)| enough(place, about.blocks_available() * about.fragment_size()))
+}
+
+fn enough(place: &Path, free: u64) -> Result<(), Failure> {
+    if free >= LEAST {
+        return Ok(());
+    }
+    let sentence = format!("the disk of {} has {free} bytes left: the server would accept no write", place.display());
+    Err(Failure::refused("NO_ROOM", sentence, "make room on the target, then cut over again"))
+}
+
 /// Free space of the file system, as an unprivileged user has it.
 fn free_percent(path: &Path) -> Option<u64> {
     let about = statvfs(path).ok()?;
     (about.blocks() > 0).then(|| about.blocks_available() * 100 / about.blocks())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_full_before_its_last_block_is_taken() {
+        assert!(enough(Path::new("/data"), LEAST).is_ok());
+        let full = enough(Path::new("/data"), LEAST - 1).expect_err("less than a segment");
+        assert_eq!(full.code, "NO_ROOM");
+        assert!(full.sentence.contains("/data"), "{}", full.sentence);
+    }
 }

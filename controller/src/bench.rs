@@ -3,6 +3,7 @@
 
 mod probe;
 mod seed;
+mod verify;
 
 use std::{
     collections::BTreeSet,
@@ -57,6 +58,8 @@ enum Only {
     Probe(probe::ProbeOptions),
     /// A dump beside the vendor's own pipeline and mydumper.
     Seed(seed::SeedOptions),
+    /// A comparison beside counting the rows, and beside pt-table-checksum.
+    Verify(verify::VerifyBench),
 }
 
 /// What the moves and seeds themselves say is not for here.
@@ -71,6 +74,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken, view: &mut dy
     match options.only {
         Some(Only::Probe(options)) => return probe::run(options, &stop, view).await,
         Some(Only::Seed(options)) => return seed::run(options, &stop, view).await,
+        Some(Only::Verify(options)) => return verify::run(options, &stop, view).await,
         None => {}
     }
     // Only PostgreSQL's copies have a peer here.
@@ -248,10 +252,19 @@ fn agents_cpu(stage: &Stage) -> Duration {
     Duration::from_nanos(agents.filter_map(|agent| agent.process.pid()).map(cpu_ns).sum())
 }
 
-/// proc(5): `VmRSS` in `status`.
 fn rss_kib(pid: u32) -> u64 {
+    memory_kib(pid, "VmRSS:")
+}
+
+/// The most that it ever had.
+fn peak_kib(pid: u32) -> u64 {
+    memory_kib(pid, "VmHWM:")
+}
+
+/// proc(5), a line of `status`.
+fn memory_kib(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

@@ -25,12 +25,15 @@ impl Intent for v1::Promote {
     async fn begin(&self, at: &At) -> Result<(), Failure> {
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let applied = at.host.engine()?.position().await?;
+        crate::guard::must_have_room(&at.host)?;
         super::gate::must_be_closed(at).await?;
         import::must_be_over(&at.host).await?;
         at.host.baton(&at.migration, &Command::Promote { epoch: at.epoch, fence, applied }).await
     }
 
+    /// The last moment at which the source can still serve instead.
     async fn conclude(&self, at: &At) -> Result<v1::Outcome, Failure> {
+        crate::guard::must_have_room(&at.host)?;
         let fence = claim(at, self.fence.as_ref(), ClaimKind::FenceProof).await?;
         let fork = fence.position.ok_or_else(|| missing("the final position"))?;
         let applied = at.host.engine()?.proven_primary(&at.migration, &fork).await?;

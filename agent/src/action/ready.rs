@@ -46,6 +46,7 @@ impl Intent for v1::Ready {
         if v1::Ready::role(self) != v1::Role::Target {
             return Ok(plain("nothing is in the way"));
         }
+        crate::guard::must_have_room(&at.host)?;
         let engine = at.host.engine()?;
         let lag = Duration::from_millis(self.lag_ms);
         let took = near(at, lag, lag).await?;

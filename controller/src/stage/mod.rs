@@ -7,6 +7,7 @@ mod mariadb;
 mod memory;
 mod mysql;
 mod mysql_family;
+mod network;
 mod peer;
 mod place;
 mod ports;
@@ -30,7 +31,7 @@ use flytt_proto::failure::{Effect, Failure};
 pub use self::{
     agent::{Agent, agent_beside_us},
     disk::Disk,
-    peer::{Peer, Peers},
+    peer::{Peer, Peers, checksum},
     place::{Place, clear_stale},
     programs::Programs,
     proxy::{Proxy, Upstream},

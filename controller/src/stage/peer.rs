@@ -8,6 +8,7 @@ use super::{mysql_family::socket, place::Place, programs, server::Server};
 use crate::spec::Engine;
 
 const MYDUMPER: [&str; 2] = ["/usr/bin/mydumper", "/usr/bin/myloader"];
+const CHECKSUM: &str = "/usr/bin/pt-table-checksum";
 const LIMIT: Duration = Duration::from_secs(3600);
 /// As many as ours has sessions on two to four cores.
 const THREADS: &str = "4";
@@ -79,4 +80,31 @@ impl Peers {
         };
         from.at.program("/bin/bash".into(), &["-o", "pipefail", "-e", "-c", &script]).run("", LIMIT).await.map(drop)
     }
+}
+
+/// Checksums of these tables of database `app` by `pt-table-checksum`, on the source and, through replication, on whoever follows it.
+/// It looks for no replica and waits for none: that is the least that it can take.
+///
+/// # Errors
+/// `PROGRAM_MISSING`; `STAGE_PROGRAM` with what it says.
+pub async fn checksum(of: &Server, tables: &[&str]) -> Result<(), Failure> {
+    let program = std::path::Path::new(CHECKSUM);
+    if !program.is_file() {
+        return Err(programs::missing("percona-toolkit", program));
+    }
+    let (socket, user) = (socket(&of.at), &of.at.account.name);
+    let tables = format!("--tables={}", tables.join(","));
+    let to = format!("S={},u={user}", socket.display());
+    let arguments = [
+        "--no-version-check",
+        "--no-check-binlog-format",
+        "--no-check-replication-filters",
+        "--recursion-method=none",
+        "--databases=app",
+        "--replicate=app.checksums",
+        &tables,
+        "--quiet",
+        &to,
+    ];
+    of.at.program(program.into(), &arguments).run("", LIMIT).await.map(drop)
 }

@@ -2,16 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytesize::ByteSize;
 use flytt_proto::name::HostName;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
     journal::Journal,
-    verify::{Only, Options, Pair, Progress, Report, Side, pass},
+    verify::{Only, Options, Pace, Pair, Progress, Report, Side, pass},
 };
 
 /// A line is enough for a log and for a person.
@@ -40,6 +42,17 @@ pub struct VerifyOptions {
     /// Parts that are compared at the same time.
     #[arg(long, default_value = "2", value_parser = clap::value_parser!(u32).range(1..=16))]
     jobs: u32,
+    /// Look at everything again, also where an interrupted comparison of the last day could be carried on.
+    #[arg(long)]
+    anew: bool,
+}
+
+impl VerifyOptions {
+    /// These tables of a move, from the beginning.
+    pub(crate) fn of(migration: Migration, tables: Vec<String>) -> Self {
+        let (source, target, sample) = (None, None, None);
+        Self { migration: Some(migration), source, target, tables, sample, show_rows: false, jobs: 2, anew: true }
+    }
 }
 
 fn percent(text: &str) -> Result<u32, String> {
@@ -63,20 +76,39 @@ pub async fn verify(session: &Session, options: VerifyOptions, view: &mut dyn Vi
         (None, ..) => unreachable!("clap asks for a migration or two hosts"),
     };
     let tables: BTreeSet<String> = options.tables.iter().cloned().collect();
-    let how = Options { only: Only { tables, sample: options.sample.unwrap_or_default() }, jobs: options.jobs as usize };
+    let how = Options {
+        only: Only { tables, sample: options.sample.unwrap_or_default() },
+        jobs: options.jobs as usize,
+        anew: options.anew,
+    };
     if !pair.follows {
         let text = format!("{} does not follow {}: what is written meanwhile counts as a difference", pair.target, pair.source);
         view.show(Line::Warning(&text));
     }
-    let (begun, mut last, mut first) = (Instant::now(), Instant::now(), None);
+    let (begun, mut first, progress) = (Instant::now(), None, watch::Sender::new(None));
     let mut on = |now: Progress| {
-        let first = *first.get_or_insert(now);
-        if last.elapsed() >= EVERY {
-            last = Instant::now();
-            view.show(Line::Note(&told(now, first, begun.elapsed())));
+        let _ = progress.send_replace(Some(now));
+    };
+    let mut work = Box::pin(pass(&pair, &directory, &how, &mut on, &session.stop));
+    let report = loop {
+        match tokio::time::timeout(EVERY, &mut work).await {
+            Ok(report) => break report,
+            Err(_) => {
+                let now = *progress.borrow();
+                let text = match (pair.pace.waited(), now) {
+                    // Anybody may be late by a moment.
+                    (Some(waited), _) if waited >= EVERY => {
+                        format!("waiting for {} to apply what {} has, for {} s", pair.target, pair.source, waited.as_secs())
+                    }
+                    (_, Some(now)) => told(now, *first.get_or_insert(now), begun.elapsed()),
+                    (_, None) => "looking at what there is to compare".to_owned(),
+                };
+                view.show(Line::Note(&text));
+            }
         }
     };
-    let report = pass(&pair, &directory, &how, &mut on, &session.stop).await.map_err(|failure| {
+    drop(work);
+    let report = report.map_err(|failure| {
         let halt = Halt::from(in_use(failure)).now("nothing was changed on either server, and no query is left running");
         halt.then(again.clone())
     })?;
@@ -135,6 +167,7 @@ async fn between(session: &Session, source: &HostName, target: &HostName, name: 
             Some(name) => Journal::copied_ms(&session.directory(name))?,
             None => 0,
         },
+        pace: Arc::new(Pace::default()),
     })
 }
 

@@ -82,7 +82,7 @@ pub(super) async fn list(pair: &Pair, databases: &[String], only: &Only) -> Resu
     for database in databases {
         let ask = |side| {
             let request = v1::TablesRequest { database: database.clone(), migration: pair.of() };
-            async move { pair.observer.tables(pair.host(side), request).await }
+            async move { pair.again(|| pair.observer.tables(pair.host(side), request.clone())).await }
         };
         let before = by_name(ask(Side::Source).await?);
         pair.settle().await?;

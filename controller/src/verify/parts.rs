@@ -75,6 +75,14 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Whether ranges that are told so end there.
+    pub(super) fn is_of(&self, by: By) -> bool {
+        match self {
+            Self::Key(_) => by == By::Keys,
+            Self::Page(_) => by == By::Pages,
+        }
+    }
+
     /// `None`: the range is open, and the last one.
     pub(super) fn of(piece: &v1::Piece) -> Option<Self> {
         match piece.range.as_ref()?.kind.as_ref()? {

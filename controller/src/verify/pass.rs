@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Instant,
 };
 
 use flytt_proto::{failure::Failure, v1};
@@ -38,6 +39,8 @@ pub struct Options {
     pub only: Only,
     /// Parts at a time.
     pub jobs: usize,
+    /// Nothing that was found before counts.
+    pub anew: bool,
 }
 
 /// How far it is.
@@ -62,9 +65,10 @@ pub async fn pass(
     progress: &mut (dyn FnMut(Progress) + Send),
     stop: &CancellationToken,
 ) -> Result<Option<Report>, Failure> {
-    let mut log = Log::open(directory, pair, &options.only).await?;
+    let mut log = Log::open(directory, pair, &options.only, options.anew).await?;
     let seed = log.memory.seed;
     let work = async {
+        pair.is_calm().await?;
         let (manner, databases) = agree(pair, seed).await?;
         let listing = list(pair, &databases.common, &options.only).await?;
         if let Some(failure) = unknown(&listing, pair, &options.only) {
@@ -100,6 +104,7 @@ pub async fn pass(
     let report = tokio::select! {
         report = Box::pin(work) => report?,
         () = stop.cancelled() => return Ok(None),
+        never = pair.feels() => match never {},
     };
     log.write(Event::Ended(report.summary())).await?;
     Ok(Some(report))
@@ -152,7 +157,14 @@ pub(super) async fn tables(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(), Failure> {
     report.tables.extend(listing.known.iter().cloned());
-    let memory = log.memory.clone();
+    let mut memory = log.memory.clone();
+    // A table that grew meanwhile may be cut in another way, and then begins anew.
+    for table in &listing.tables {
+        let (name, by) = (Table::new(table, Outcome::Missing).name(), parts::by(table, manner.same_pages));
+        if memory.parts.get(&name).is_some_and(|(_, end)| !end.is_of(by)) {
+            memory.parts.remove(&name);
+        }
+    }
     let names: Vec<String> = listing.tables.iter().map(|table| Table::new(table, Outcome::Missing).name()).collect();
     let shared: Vec<Shared> = listing.tables.iter().map(|_| Shared::default()).collect();
     let mut states: BTreeMap<usize, State> = BTreeMap::new();
@@ -311,6 +323,7 @@ async fn answer(
     if work.is_passed_over {
         return Ok(vec![(work.tables[0], work.number, work.is_last, Ok((Found::default(), end)))]);
     }
+    let begun = Instant::now();
     let looks = look(sides, manner.form, &work.pieces).await?;
     let mut answers = Vec::new();
     for ((at, piece), seen) in work.tables.iter().zip(&work.pieces).zip(looks) {
@@ -332,6 +345,7 @@ async fn answer(
             Err(failure) => of_table(*at, work.number, work.is_last, failure, shared)?,
         });
     }
+    sides.rest(begun.elapsed()).await;
     Ok(answers)
 }
 

@@ -65,9 +65,11 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Carries on the last pass where it was not ended, is of the same kind, of the same copy and of today; begins a new one else.
-    pub(super) async fn open(directory: &Path, pair: &Pair, only: &Only) -> Result<Self, Failure> {
-        Self::begin(directory, &pair.source, &pair.target, only, pair.copied_ms).await
+    /// Carries on the last pass where it was not ended, is of the same kind, of the same copy and of today, and nobody
+    /// wants it `anew`; begins a new one else.
+    pub(super) async fn open(directory: &Path, pair: &Pair, only: &Only, anew: bool) -> Result<Self, Failure> {
+        let copied_ms = if anew { u64::MAX } else { pair.copied_ms };
+        Self::begin(directory, &pair.source, &pair.target, only, copied_ms).await
     }
 
     pub(super) async fn begin(
@@ -132,6 +134,11 @@ pub struct Last {
 }
 
 impl Last {
+    fn is_clean_part_of(&self, other: &Self) -> bool {
+        let same = self.source == other.source && self.target == other.target;
+        same && self.summary.is_clean() && self.only != Only::default() && other.only == Only::default()
+    }
+
     /// Of what was found first.
     pub fn age(&self) -> Duration {
         Duration::from_millis(now_ms().saturating_sub(self.begun_ms))
@@ -155,7 +162,12 @@ pub fn last(directory: &Path) -> Result<Option<Last>, Failure> {
             Event::Ended(summary) => {
                 let ended =
                     |(begun_ms, source, target, only)| Last { begun_ms, ended_ms: row.at_ms, source, target, only, summary };
-                last = began.take().map(ended);
+                let ended: Option<Last> = began.take().map(ended);
+                // One that looked at a few tables and found nothing says nothing of the others.
+                let adds = |was: &Last| ended.as_ref().is_some_and(|is| !is.is_clean_part_of(was));
+                if last.as_ref().is_none_or(adds) {
+                    last = ended;
+                }
             }
             Event::Part { .. } | Event::Table { .. } => {}
         }
@@ -180,4 +192,32 @@ fn now_ms() -> u64 {
 
 fn disk(path: &Path, error: &std::io::Error) -> Failure {
     Failure::refused("DISK", format!("{}: {error}", path.display()), "see to the disk and try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ended(directory: &Path, tables: &[&str], summary: Summary) {
+        let only = Only { tables: tables.iter().map(ToString::to_string).collect(), sample: 0 };
+        let (source, target) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
+        let mut log = Log::begin(directory, &source, &target, &only, 0).await.expect("a directory of its own");
+        log.write(Event::Ended(summary)).await.expect("there is room");
+    }
+
+    #[tokio::test]
+    async fn a_clean_look_at_a_few_tables_takes_nothing_from_one_at_all_of_them() {
+        let directory = tempfile::tempdir().expect("a place for files");
+        let newest = || last(directory.path()).expect("it can be read").expect("there is one");
+        let (clean, unlike) = (Summary { rows: 9, ..Summary::default() }, Summary { differing: 1, ..Summary::default() });
+        ended(directory.path(), &["shop.orders"], clean.clone()).await;
+        assert_eq!(newest().summary, clean, "there is no other");
+        ended(directory.path(), &[], clean.clone()).await;
+        ended(directory.path(), &["shop.orders"], Summary { rows: 3, ..clean.clone() }).await;
+        assert_eq!((newest().only, newest().summary), (Only::default(), clean.clone()));
+        ended(directory.path(), &["shop.orders"], unlike.clone()).await;
+        assert_eq!(newest().summary, unlike, "a difference counts, wherever it is");
+        ended(directory.path(), &["shop.orders"], clean.clone()).await;
+        assert_eq!(newest().only.tables.len(), 1, "of the others nothing is known since");
+    }
 }

@@ -1,6 +1,9 @@
 //! The two servers, as far as they are asked.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flytt_proto::{
     failure::Failure,
@@ -8,6 +11,7 @@ use flytt_proto::{
     v1,
 };
 
+use super::pace::{self, Pace};
 use crate::fleet::Observer;
 
 /// Whose rows count, and whose are compared with them.
@@ -33,6 +37,8 @@ pub trait Sides: Sync {
     async fn pages(&self, side: Side, table: &v1::Table) -> Result<u64, Failure>;
     async fn rows(&self, side: Side, form: v1::Form, piece: &v1::Piece) -> Result<v1::RowsReply, Failure>;
     async fn objects(&self, side: Side, database: &str, salt: u64) -> Result<Vec<v1::Object>, Failure>;
+    /// After so much work on the source: longer where others feel it.
+    async fn rest(&self, worked: Duration);
     /// Between two looks of which the second is to see more than a delay of the first one's.
     async fn pause(&self);
 }
@@ -60,6 +66,7 @@ pub struct Pair {
     pub one_system: bool,
     /// When the copy was made, where that is known: what was found before is of another one.
     pub copied_ms: u64,
+    pub pace: Arc<Pace>,
 }
 
 /// What may be otherwise in a moment.
@@ -80,8 +87,30 @@ impl Pair {
         self.migration.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
+    /// How the source is, again and again; ends with whoever wants to know.
+    pub(super) async fn feels(&self) -> std::convert::Infallible {
+        loop {
+            let asked = Instant::now();
+            // One that cannot answer is waited for by those who ask for more.
+            if self.observer.position(&self.source, v1::PositionRequest::default()).await.is_ok() {
+                self.pace.felt(asked.elapsed());
+            }
+            tokio::time::sleep(pace::EVERY).await;
+        }
+    }
+
+    /// The same before anything else is asked of it.
+    pub(super) async fn is_calm(&self) -> Result<(), Failure> {
+        for _ in 0..pace::CALM {
+            let asked = Instant::now();
+            self.observer.position(&self.source, v1::PositionRequest::default()).await?;
+            self.pace.felt(asked.elapsed());
+        }
+        Ok(())
+    }
+
     /// Asks again what broke off, and what was in somebody's way.
-    async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
+    pub(super) async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, ask: impl Fn() -> F) -> Result<T, Failure> {
         let (begun, mut tries) = (tokio::time::Instant::now(), 0);
         loop {
             let failure = match ask().await {
@@ -134,6 +163,7 @@ impl Sides for Pair {
             async move { observer.position(host, request).await }
         };
         let now = self.again(|| ask(&self.source, String::new())).await?.position;
+        let _waits = self.pace.waits();
         // However far behind: what it has not heard of yet cannot be compared.
         while !self.again(|| ask(&self.target, now.clone())).await?.reached {}
         Ok(())
@@ -160,6 +190,10 @@ impl Sides for Pair {
     async fn objects(&self, side: Side, database: &str, salt: u64) -> Result<Vec<v1::Object>, Failure> {
         let request = v1::ObjectsRequest { database: database.to_owned(), migration: self.of(), salt };
         self.again(|| self.observer.objects(self.host(side), request.clone())).await
+    }
+
+    async fn rest(&self, worked: Duration) {
+        tokio::time::sleep(self.pace.pause(worked)).await;
     }
 
     async fn pause(&self) {

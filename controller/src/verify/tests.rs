@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Mutex,
+    time::Duration,
 };
 
 use flytt_proto::{failure::Failure, v1};
@@ -167,6 +168,8 @@ impl Sides for Fake {
         Ok(vec![object("sequence value", format!("{value} t")), object("sequence", "by 1".into())])
     }
 
+    async fn rest(&self, _: Duration) {}
+
     async fn pause(&self) {
         let mut state = self.0.lock().unwrap();
         state.since_pause = 0;
@@ -205,7 +208,7 @@ async fn compared(fake: &Fake, listing: &Listing, directory: &std::path::Path) -
     let (source, target) = ("old".parse().unwrap(), "new".parse().unwrap());
     let mut log = Log::begin(directory, &source, &target, &Only::default(), 0).await?;
     let mut report = Report::of(source, target, &Only::default());
-    let options = Options { only: Only::default(), jobs: 3 };
+    let options = Options { only: Only::default(), jobs: 3, anew: false };
     tables(fake, MANNER, listing, &options, &mut log, &mut report, &mut |_| {}).await?;
     Ok(report)
 }

@@ -1,0 +1,146 @@
+//! How hard a comparison may press: parts follow each other without a pause while the source answers as it did before the first,
+//! and the pauses between them grow while it does not.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Between two questions that tell how the source is.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
+/// Answers before the first part, of which the median is what the source takes when left alone.
+pub(super) const CALM: usize = 5;
+/// An answer may take so much longer than that, and so many times as long.
+const SLACK: Duration = Duration::from_millis(5);
+const TIMES: u32 = 2;
+/// A pause is so many times as long as the part before it took, at most.
+const MOST: f64 = 9.0;
+/// The first pause; below this there is none.
+const LEAST: f64 = 0.25;
+/// However long a part took: a pause that nobody notices the end of helps nobody.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Shared by all that compare at the same time.
+#[derive(Debug, Default)]
+pub struct Pace {
+    state: Mutex<State>,
+    /// How many wait for the target.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calm: Vec<Duration>,
+    /// How long a pause is, in the length of the part before it.
+    rest: f64,
+    waits_since: Option<Instant>,
+}
+
+impl Pace {
+    /// So long did the source take for an answer.
+    pub(super) fn felt(&self, took: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.calm.len() < CALM {
+            state.calm.push(took);
+            state.calm.sort_unstable();
+            return;
+        }
+        let calm = state.calm[CALM / 2];
+        state.rest = match took > (calm * TIMES).max(calm + SLACK) {
+            true => (state.rest * 1.5).clamp(LEAST, MOST),
+            false => state.rest * 0.9,
+        };
+        if state.rest < LEAST {
+            state.rest = 0.0;
+        }
+    }
+
+    /// After a part that took so long.
+    pub(super) fn pause(&self, took: Duration) -> Duration {
+        let rest = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).rest;
+        took.mul_f64(rest).min(LONGEST)
+    }
+
+    /// Until what is returned is dropped, somebody waits for the target.
+    pub(super) fn waits(&self) -> Waits<'_> {
+        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).waits_since = Some(Instant::now());
+        }
+        Waits(self)
+    }
+
+    /// How long the target has been waited for; none where nobody waits.
+    pub fn waited(&self) -> Option<Duration> {
+        let since = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).waits_since;
+        since.filter(|_| self.waiting.load(Ordering::SeqCst) > 0).map(|since| since.elapsed())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Waits<'a>(&'a Pace);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const PART: Duration = Duration::from_millis(500);
+
+    fn calm() -> Pace {
+        let pace = Pace::default();
+        // One that was slow by chance does not count.
+        for took in [2, 3, 2, 90, 2] {
+            pace.felt(MS * took);
+        }
+        pace
+    }
+
+    #[test]
+    fn a_source_that_answers_as_before_is_not_waited_for() {
+        let pace = calm();
+        assert_eq!(pace.pause(PART), Duration::ZERO);
+        for took in 1..=7 {
+            pace.felt(MS * took);
+        }
+        assert_eq!(pace.pause(PART), Duration::ZERO);
+    }
+
+    #[test]
+    fn pauses_grow_while_it_is_slow_and_shrink_to_nothing_when_it_is_not() {
+        let pace = calm();
+        pace.felt(MS * 8);
+        let first = pace.pause(PART);
+        assert_eq!(first, PART / 4);
+        pace.felt(MS * 8);
+        assert!(pace.pause(PART) > first);
+        for _ in 0..30 {
+            pace.felt(MS * 400);
+        }
+        assert_eq!(pace.pause(PART), PART * 9);
+        assert_eq!(pace.pause(PART * 1000), LONGEST);
+        for _ in 0..60 {
+            pace.felt(MS * 2);
+        }
+        assert_eq!(pace.pause(PART), Duration::ZERO);
+    }
+
+    #[test]
+    fn somebody_waits_until_all_have_what_they_wait_for() {
+        let pace = Pace::default();
+        assert_eq!(pace.waited(), None);
+        let (one, other) = (pace.waits(), pace.waits());
+        drop(one);
+        assert!(pace.waited().is_some());
+        drop(other);
+        assert_eq!(pace.waited(), None);
+    }
+}
