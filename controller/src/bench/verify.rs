@@ -74,7 +74,7 @@ async fn measure(options: &VerifyBench, stage: &Stage, stop: &CancellationToken)
             for at in [turn % 2, 1 - turn % 2] {
                 if at == 0 {
                     let before = stage.carried().await?;
-                    ours.push(of / compare(&session, options.engine, &[table]).await?.as_secs_f64());
+                    ours.push(of / compare(&session, options.engine, &[table], true).await?.as_secs_f64());
                     if table == "narrow" {
                         let sent_now = stage.carried().await?.saturating_sub(before);
                         sent.push(sent_now as f64 / 1024.0 / (of / 1e6));
@@ -104,7 +104,7 @@ async fn measure(options: &VerifyBench, stage: &Stage, stop: &CancellationToken)
         for turn in 0..options.runs.min(3) {
             for at in [turn % 2, 1 - turn % 2] {
                 if at == 0 {
-                    ours.push(rows / compare(&session, options.engine, &["narrow", "orders"]).await?.as_secs_f64());
+                    ours.push(rows / compare(&session, options.engine, &["narrow", "orders"], true).await?.as_secs_f64());
                 } else {
                     let begun = Instant::now();
                     stage::checksum(&stage.source, &["narrow", "orders"]).await?;
@@ -133,12 +133,12 @@ async fn measure(options: &VerifyBench, stage: &Stage, stop: &CancellationToken)
 }
 
 /// A whole one, of these tables.
-async fn compare(session: &Session, engine: Engine, tables: &[&str]) -> Result<Duration, Halt> {
+async fn compare(session: &Session, engine: Engine, tables: &[&str], full_speed: bool) -> Result<Duration, Halt> {
     let schema = if engine == Engine::Postgres { "public" } else { "app" };
     let tables = tables.iter().map(|table| format!("{schema}.{table}")).collect();
     let begun = Instant::now();
     let name = stage::MIGRATION.parse().expect("a literal of the right form");
-    let answer = Box::pin(verb::verify(session, VerifyOptions::of(name, tables), &mut Silent)).await?;
+    let answer = Box::pin(verb::verify(session, VerifyOptions::of(name, tables, full_speed), &mut Silent)).await?;
     if answer.value["clean"] != true {
         return Err(Failure::refused("ROWS_DIFFER", "the two sides are not the same", "report this").into());
     }
@@ -157,7 +157,7 @@ async fn felt(options: &VerifyBench, stage: &Stage, session: &Session) -> Result
                     return std::future::pending().await;
                 }
                 loop {
-                    compare(session, options.engine, &["narrow", "orders"]).await?;
+                    compare(session, options.engine, &["narrow", "orders"], false).await?;
                 }
             };
             let ended: Result<(), Halt> = tokio::select! { () = length => Ok(()), ended = works => ended };

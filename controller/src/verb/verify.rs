@@ -45,13 +45,16 @@ pub struct VerifyOptions {
     /// Look at everything again, also where an interrupted comparison of the last day could be carried on.
     #[arg(long)]
     anew: bool,
+    /// Do not rest while the source answers slower than before.
+    #[arg(long)]
+    full_speed: bool,
 }
 
 impl VerifyOptions {
     /// These tables of a move, from the beginning.
-    pub(crate) fn of(migration: Migration, tables: Vec<String>) -> Self {
+    pub(crate) fn of(migration: Migration, tables: Vec<String>, full_speed: bool) -> Self {
         let (source, target, sample) = (None, None, None);
-        Self { migration: Some(migration), source, target, tables, sample, show_rows: false, jobs: 2, anew: true }
+        Self { migration: Some(migration), source, target, tables, sample, show_rows: false, jobs: 2, anew: true, full_speed }
     }
 }
 
@@ -65,11 +68,11 @@ pub async fn verify(session: &Session, options: VerifyOptions, view: &mut dyn Vi
     let (pair, directory, again) = match (&options.migration, &options.source, &options.target) {
         (Some(name), ..) => {
             let (spec, _) = session.read(name)?;
-            let pair = between(session, &spec.source, &spec.target, Some(name)).await?;
+            let pair = between(session, &spec.source, &spec.target, Some(name), &options).await?;
             (pair, session.directory(name), format!("flytt verify {name}"))
         }
         (None, Some(source), Some(target)) => {
-            let pair = between(session, source, target, None).await?;
+            let pair = between(session, source, target, None, &options).await?;
             let directory = session.home.path().join("comparisons").join(format!("{source}--{target}"));
             (pair, directory, format!("flytt verify --source {source} --target {target}"))
         }
@@ -135,7 +138,13 @@ fn in_use(failure: Failure) -> Failure {
 }
 
 /// The one that takes writes is the one whose data counts.
-async fn between(session: &Session, source: &HostName, target: &HostName, name: Option<&Migration>) -> Result<Pair, Halt> {
+async fn between(
+    session: &Session,
+    source: &HostName,
+    target: &HostName,
+    name: Option<&Migration>,
+    options: &VerifyOptions,
+) -> Result<Pair, Halt> {
     let (one, other) = tokio::try_join!(session.observer.facts(source), session.observer.facts(target))?;
     for (host, facts) in [(source, &one), (target, &other)] {
         if facts.engine.is_empty() {
@@ -167,7 +176,7 @@ async fn between(session: &Session, source: &HostName, target: &HostName, name: 
             Some(name) => Journal::copied_ms(&session.directory(name))?,
             None => 0,
         },
-        pace: Arc::new(Pace::default()),
+        pace: Arc::new(Pace::new(!options.full_speed)),
     })
 }
 

@@ -24,8 +24,9 @@ const LEAST: f64 = 0.25;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Shared by all that compare at the same time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
+    rests: bool,
     state: Mutex<State>,
     /// How many wait for the target.
     waiting: AtomicUsize,
@@ -40,6 +41,11 @@ struct State {
 }
 
 impl Pace {
+    /// One that never `rests` presses as hard as it can.
+    pub fn new(rests: bool) -> Self {
+        Self { rests, state: Mutex::default(), waiting: AtomicUsize::default() }
+    }
+
     /// So long did the source take for an answer.
     pub(super) fn felt(&self, took: Duration) {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -60,6 +66,9 @@ impl Pace {
 
     /// After a part that took so long.
     pub(super) fn pause(&self, took: Duration) -> Duration {
+        if !self.rests {
+            return Duration::ZERO;
+        }
         let rest = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).rest;
         took.mul_f64(rest).min(LONGEST)
     }
@@ -96,7 +105,7 @@ mod tests {
     const PART: Duration = Duration::from_millis(500);
 
     fn calm() -> Pace {
-        let pace = Pace::default();
+        let pace = Pace::new(true);
         // One that was slow by chance does not count.
         for took in [2, 3, 2, 90, 2] {
             pace.felt(MS * took);
@@ -135,7 +144,7 @@ mod tests {
 
     #[test]
     fn somebody_waits_until_all_have_what_they_wait_for() {
-        let pace = Pace::default();
+        let pace = Pace::new(true);
         assert_eq!(pace.waited(), None);
         let (one, other) = (pace.waits(), pace.waits());
         drop(one);

@@ -150,3 +150,60 @@ async fn both_sides_are_the_same_before_and_after_the_cutover() {
 async fn both_sides_are_the_same_before_and_after_the_cutover_of_mariadb() {
     before_and_after(Engine::Mariadb).await;
 }
+
+/// proc(5), `VmHWM`: the most that a process ever had, in MiB.
+fn peak_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// A hundred tables of ten thousand rows, and a plant in the last row of one of them; what agents need does not grow with it.
+async fn a_million_rows(engine: Engine) {
+    let scene = Scene::of(engine, 20, UNLIMITED).await;
+    scene.following().await;
+    let rows = match engine {
+        Engine::Postgres => "generate_series(1, 10000) AS n(seq)",
+        Engine::Mariadb | Engine::Mysql => "seq_1_to_10000",
+    };
+    let create = |at: usize| {
+        format!(
+            "CREATE TABLE many_{at} (id integer PRIMARY KEY, v integer); INSERT INTO many_{at} SELECT seq, seq * {at} FROM {rows};"
+        )
+    };
+    scene.stage.source.sql("app", &(0..100).map(create).collect::<String>()).await.unwrap();
+    let agents = scene.agents();
+    let pids = [agents.source.process.pid().unwrap(), agents.target.process.pid().unwrap()];
+    let before = pids.map(peak_mib);
+    let ended = scene.must(&VERIFY).await;
+    let answer = ended.answer();
+    let sum = |key: &str| {
+        let tables = answer["tables"].as_array().unwrap().iter();
+        tables
+            .filter(|table| table["table"].as_str().unwrap().contains("many_"))
+            .filter_map(|table| table[key].as_u64())
+            .sum::<u64>()
+    };
+    assert!(is_clean(&ended), "{ended}");
+    assert_eq!(sum("rows"), 1_000_000, "{ended}");
+    for (now, then) in pids.map(peak_mib).iter().zip(before) {
+        assert!(now - then <= 16, "from {then} to {now} MiB");
+    }
+    if engine == Engine::Mariadb {
+        let plant = format!("{}UPDATE many_77 SET v = v + 1 WHERE id = 10000", plants::unseen(engine));
+        scene.stage.target.sql("app", &plant).await.unwrap();
+        let ended = scene.flytt(&VERIFY).end().await;
+        assert_eq!(found(&ended), ["many_77 10000 differs".to_owned()].into(), "{ended}");
+    }
+    scene.stage.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_tables_of_a_million_rows_are_compared_on_postgres() {
+    a_million_rows(Engine::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_tables_of_a_million_rows_are_compared_on_mariadb() {
+    a_million_rows(Engine::Mariadb).await;
+}
