@@ -9,7 +9,10 @@
 
 mod hosts;
 
-use std::time::{Duration, Instant};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use flytt::spec::Engine;
 
@@ -18,6 +21,7 @@ use hosts::{
     Fault::{Cable, Power},
     LONGEST, Lab, NEW, OLD,
     Role::{Source, Target},
+    regulars::{Accounts, POOL, Regulars, Session},
 };
 
 const CELLS: [Cell; 14] = [
@@ -117,6 +121,60 @@ fn a_move_over_a_slow_and_lossy_road_to_a_throttled_host_takes_long_and_loses_no
         assert_eq!(lab.answer(holder, whole), before, "what was there before the move");
     }
     assert!(lab.longest_silence() < LONGEST, "{:?}", lab.longest_silence());
+}
+
+/// The application has a pooler of its own, which lends sessions for a transaction and goes through the router.
+#[test]
+#[ignore = "long, and as root: make test-faults"]
+fn a_move_behind_a_pooler_loses_nothing_and_its_clients_stay() {
+    let lab = Lab::pooled();
+    let psql = lab.pooled_session();
+    let mut resting = Session::open(psql());
+    let mut who_answers = || resting.ask("SELECT host(inet_server_addr());").unwrap_or_else(|said| panic!("{said:?}")).concat();
+    let address = |host| lab.must(&["on", "client", "getent", "hosts", host]).split(' ').next().unwrap_or_default().to_owned();
+    assert_eq!(who_answers(), address(OLD));
+    // Warnings alone are 10.
+    let check = lab.run(&["on", "client", "flytt", "check", "shop.toml"]);
+    assert!(matches!(check.status.code(), Some(0 | 10)), "{}", String::from_utf8_lossy(&check.stdout));
+    lab.must(&["on", "client", "flytt", "start", "shop.toml"]);
+    let mut all = Vec::new();
+    for (verb, from, to) in [("cutover", OLD, NEW), ("rollback", NEW, OLD)] {
+        lab.answer(from, &Regulars::make(verb));
+        let regulars = Regulars::start(verb, 6, psql.clone());
+        sleep(Duration::from_secs(2));
+        let lent = lab.answer(from, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop'");
+        let lent: usize = lent.trim().parse().unwrap();
+        assert!((1..=POOL).contains(&lent), "{lent} sessions on the server, of a pool of {POOL}");
+        let begun = Instant::now();
+        lab.must(&["on", "client", "flytt", verb, "shop"]);
+        let took = begun.elapsed();
+        lab.served_within(LONGEST, verb);
+        sleep(Duration::from_secs(1));
+        let account = regulars.stop();
+        lab.comes_to_rest(verb);
+        lab.one_accepts_writes(verb);
+        lab.nothing_is_lost();
+        all.push(account);
+        for account in &all {
+            account.are_there_once(&lab.answer(to, &account.rows()));
+        }
+        // The client's session is the one from before the move; what it is lent is on the other server.
+        assert_eq!(who_answers(), address(to));
+        let (account, count) = (&all[all.len() - 1], all.iter().map(Accounts::taken).sum::<usize>());
+        let (of_all, of_one) = account.longest_gaps(begun);
+        println!(
+            "behind a pooler: {verb} in {took:?}, {count} acknowledged, 0 lost; longest gap {of_all:?}, of one session {of_one:?}; \
+             not acknowledged: {:?}",
+            account.refused()
+        );
+        assert!(of_one < LONGEST, "{of_one:?}");
+        // Who was lent none of the sessions that were ended has not noticed it.
+        let refused: usize = account.refused().values().sum();
+        assert!(refused <= POOL, "{refused} of a pool of {POOL}");
+    }
+    println!("behind a pooler: sessions of one write each were never without one for longer than {:?}", lab.longest_silence());
+    lab.must(&["on", "client", "flytt", "finish", "shop"]);
+    lab.served_within(LONGEST, "after the move");
 }
 
 #[test]

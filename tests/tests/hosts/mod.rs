@@ -1,6 +1,8 @@
 //! The four hosts of `tests/hosts/lab` and their application, as a test has them: a fault at an exact point, and what must hold
 //! after it. Which faults, and where, is the tests' own.
 
+pub(crate) mod regulars;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -33,6 +35,22 @@ pub(crate) struct Lab {
 impl Lab {
     /// The application writes; nothing is moved yet.
     pub(crate) fn of(engine: Engine) -> Self {
+        Self::with(engine, "exec shop >said")
+    }
+
+    /// It writes through the PgBouncer of its host, which goes to the router.
+    pub(crate) fn pooled() -> Self {
+        Self::with(Engine::Postgres, "PGHOST=127.0.0.1 PGPORT=6432 exec shop >said")
+    }
+
+    /// A session of the application's through that PgBouncer.
+    pub(crate) fn pooled_session(&self) -> impl Fn() -> Command + Clone + Send + 'static {
+        let place = self.place.clone();
+        let psql = "exec psql -XqAt -h 127.0.0.1 -p 6432 -U shop shop 2>&1";
+        move || script(&place, &["on", "client", "sh", "-c", psql])
+    }
+
+    fn with(engine: Engine, shop: &str) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let place = PathBuf::from("/var/tmp/flytt-lab-of-tests");
         let mut lab = Self { engine, place, shop: None, _alone: alone };
@@ -40,7 +58,7 @@ impl Lab {
         lab.run(&["down"]);
         let up = lab.run(&["up", engine.name()]);
         assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-        let mut shop = lab.script(&["on", "client", "sh", "-c", "exec shop >said"]);
+        let mut shop = lab.script(&["on", "client", "sh", "-c", shop]);
         lab.shop = Some(shop.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         lab.served_within(LONGEST, "at first");
         lab
@@ -54,11 +72,7 @@ impl Lab {
     }
 
     fn script(&self, arguments: &[&str]) -> Command {
-        let programs = flytt::stage::agent_beside_us().expect("built with the whole workspace");
-        let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts/lab"));
-        script.args(arguments).env("FLYTT_LAB", &self.place).env("FLYTT_PROGRAMS", programs.parent().unwrap());
-        script.stdin(Stdio::null());
-        script
+        script(&self.place, arguments)
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -143,9 +157,17 @@ impl Lab {
             let said = self.run(&["on", host, "journalctl", "-qb", "-n", "40", "-u", unit]);
             format!("--- {host}, {unit}\n{}", String::from_utf8_lossy(&said.stdout))
         };
-        let units = ["postgresql@*", "mariadb", "mysql", "flytt-agent@*"];
-        [OLD, NEW, "lb-1"].iter().flat_map(|host| units.map(|unit| of(host, unit))).collect()
+        let units = ["postgresql@*", "mariadb", "mysql", "flytt-agent@*", "pgbouncer"];
+        [OLD, NEW, "lb-1", "client"].iter().flat_map(|host| units.map(|unit| of(host, unit))).collect()
     }
+}
+
+fn script(place: &Path, arguments: &[&str]) -> Command {
+    let programs = flytt::stage::agent_beside_us().expect("built with the whole workspace");
+    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts/lab"));
+    script.args(arguments).env("FLYTT_LAB", place).env("FLYTT_PROGRAMS", programs.parent().unwrap());
+    script.stdin(Stdio::null());
+    script
 }
 
 impl Drop for Lab {
