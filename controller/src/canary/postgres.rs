@@ -30,8 +30,10 @@ const MAKE: &str = "CREATE SCHEMA flytt_canary; \
 /// No CASCADE: what somebody else put there is not ours to remove.
 const REMOVE: &str = "DROP TABLE IF EXISTS flytt_canary.written; DROP SCHEMA IF EXISTS flytt_canary";
 const WHO: &str = "SELECT coalesce(host(inet_server_addr()), 'socket') || ':' || current_setting('port')";
-/// From the table itself: a damaged index must not hide a row, nor a second copy of it.
-const FROM_THE_TABLE: &str = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off";
+/// From the table itself: a damaged index must not hide a row, nor a second copy of it. For this transaction alone: behind a pooler the
+/// session is somebody else's afterwards.
+const FROM_THE_TABLE: &str =
+    "BEGIN READ ONLY; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
 /// `duplicate_schema`.
 pub(super) const EXISTS: &str = "42P06";
 
@@ -171,7 +173,9 @@ impl Session {
         self.client.batch_execute(FROM_THE_TABLE).await?;
         let no_values: [&str; 0] = [];
         let rows = self.client.query_raw("SELECT writer, seq FROM flytt_canary.written", no_values).await?;
-        Ok(rows.and_then(async |row| Ok((row.try_get(0)?, row.try_get(1)?))).try_collect().await?)
+        let keys = rows.and_then(async |row| Ok((row.try_get(0)?, row.try_get(1)?))).try_collect().await?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok(keys)
     }
 }
 
@@ -188,5 +192,17 @@ impl From<Error> for Fault {
         } else {
             Fault::Broken(why)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_a_pooler_lends_to_others_is_left_as_it_was() {
+        let settings: Vec<&str> = FROM_THE_TABLE.split("; ").filter(|statement| statement.starts_with("SET")).collect();
+        assert_eq!(settings.len(), 3);
+        assert!(settings.iter().all(|statement| statement.starts_with("SET LOCAL ")), "{settings:?}");
     }
 }
