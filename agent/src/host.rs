@@ -145,14 +145,7 @@ impl Host {
     /// Where an operation with this record stands.
     pub(crate) fn becomes(&self, id: &OperationId, recorded: Option<&State>) -> v1::operation_state::State {
         use v1::operation_state::State as Wire;
-        match recorded {
-            _ if self.is_running(id) => Wire::Running,
-            None => Wire::Never,
-            Some(State::Began | State::Undoing) => Wire::Interrupted,
-            Some(State::Done(_)) => Wire::Done,
-            Some(State::Failed(_)) => Wire::Failed,
-            Some(State::Undone) => Wire::Undone,
-        }
+        if self.is_running(id) { Wire::Running } else { recorded.map_or(Wire::Never, State::at_rest) }
     }
 
     pub(crate) fn interrupt_all(&self, migration: &Migration) {
@@ -187,19 +180,6 @@ impl Host {
     pub(crate) fn not_surrendered(&self, migration: &Migration) -> Result<(), Failure> {
         match self.phase(migration) {
             Some(Phase::Surrendered | Phase::Retired) => Err(crate::action::past_the_point()),
-            _ => Ok(()),
-        }
-    }
-
-    /// The gate stays while the target is promoted, and is gone for good once it is open.
-    pub(crate) fn gate_may_go(&self, migration: &Migration) -> Result<(), Failure> {
-        match self.phase(migration) {
-            Some(Phase::Promoting | Phase::Closed) => Err(Failure::refused(
-                "PROMOTED",
-                "the target is promoted: its gate stays until it is burned or opened",
-                "run `flytt rollback` or `flytt resume`",
-            )),
-            Some(Phase::Open) => Err(crate::action::past_the_point()),
             _ => Ok(()),
         }
     }

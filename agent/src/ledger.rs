@@ -3,8 +3,13 @@
 //! An entry is on disk before the effect that it announces. The book is a fold over the entries and nothing else.
 
 mod book;
+mod window;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use flytt_proto::{
     failure::Failure,
@@ -130,7 +135,33 @@ struct Inner {
     fuse: Fuse,
 }
 
+/// A ledger as it lies on disk, whoever has it open.
+#[derive(Debug)]
+pub struct Seen {
+    pub book: Book,
+    /// The newest form of a row in it: who reads only older ones cannot open it.
+    pub form: u32,
+    /// Since its last row.
+    pub quiet: Duration,
+}
+
 impl Ledger {
+    /// Looks only. Where there is none, nothing was ever written.
+    pub fn look(path: &Path) -> Result<Seen, Failure> {
+        if !path.exists() {
+            return Ok(Seen { book: Book::default(), form: 0, quiet: Duration::MAX });
+        }
+        let (identity, rows) = Record::<Entry>::look(path, "ledger", VERSION)?;
+        let mut book = Book::of(&identity);
+        for row in &rows {
+            book = book.after(&row.event)?;
+        }
+        let form = rows.iter().map(|row| row.version).max().unwrap_or_default();
+        let at = rows.last().map(|row| Duration::from_millis(row.at_ms));
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Ok(Seen { book, form, quiet: at.map_or(Duration::MAX, |at| now.saturating_sub(at)) })
+    }
+
     pub fn open(path: &Path, fuse: Fuse) -> Result<Self, Failure> {
         let (record, rows) = Record::open(path, "ledger", VERSION)?;
         let mut book = Book::of(record.identity());
@@ -207,9 +238,7 @@ impl Ledger {
 
     /// The highest controller's epoch that this agent has seen.
     pub fn command_epoch(&self, migration: &Migration) -> Epoch {
-        let view = self.inner.view.read().expect("no panic while held");
-        let baton = view.batons.get(migration).map(Baton::command_epoch).unwrap_or_default();
-        baton.max(view.charges.get(migration).copied().unwrap_or_default())
+        self.inner.view.read().expect("no panic while held").command_epoch(migration)
     }
 
     /// Whether this controller may still speak for the move.

@@ -1,56 +1,18 @@
 //! `flytt-agent`: arguments, log, and off it goes.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 use flytt_agent::{
+    cli::{Arguments, Command},
     config::Config,
     host::Host,
-    join,
-    probe::{self, Ask, Job, Place},
+    join, package,
+    probe::{self, Ask, Place},
     revert, run,
 };
 use flytt_proto::{failure::Failure, name::Migration};
 use tokio_util::sync::CancellationToken;
-
-/// flytt's agent: serves one database or router host to its operator's controller.
-#[derive(Debug, Parser)]
-#[command(version, about)]
-struct Arguments {
-    /// This host's configuration.
-    #[arg(long, default_value = "/etc/flytt/agent.toml")]
-    config: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve. Needs to have joined.
-    Run,
-    /// Open the port for enrolment only, for ten minutes, and show a one-time code for `flytt host add`.
-    Join {
-        /// Join a (new) deployment although this host has joined one.
-        #[arg(long)]
-        again: bool,
-    },
-    /// What flytt has on this host; with a migration's name, take it back without a controller. The agent must be stopped.
-    Revert { migration: Option<Migration> },
-    /// Measure the disk under a directory of this host, without agent or controller; one line of JSON.
-    #[command(hide = true)]
-    Probe {
-        directory: PathBuf,
-        /// Seconds of each job.
-        #[arg(long, default_value_t = 0)]
-        seconds: u32,
-        /// Bytes of the file [default: min(1 GiB, 5 % of what is free)].
-        #[arg(long, default_value_t = 0)]
-        bytes: u64,
-        /// As in randwrite-4k-qd32 [default: the usual ones].
-        #[arg(long = "job")]
-        jobs: Vec<Job>,
-    },
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -95,16 +57,30 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             let identity = join::join(&config()?, join::LIFETIME, again, show).await?;
             tracing::info!("joined {} as {}", identity.deployment, identity.host);
         }
-        Command::Revert { migration } => {
+        Command::Revert { migration: None } => {
+            use std::io::Write as _;
+            let config = config()?;
+            revert::is_owner(&config.state)?;
+            write!(anstream::stdout(), "{}", revert::recorded(&package::look(&config)?.book))?;
+        }
+        Command::Revert { migration: Some(migration) } => {
             let config = config()?;
             revert::is_owner(&config.state)?;
             let host = run::open(config).await?;
             let done = tokio::select! {
-                done = take_back(&host, migration.as_ref()) => done,
+                done = take_back(&host, &migration) => done,
                 () = stop.cancelled() => Ok(()),
             };
             host.close().await;
             done?;
+        }
+        Command::MayStop(stop) => {
+            let config = config()?;
+            // Of an agent that has never been here there is nothing to lose.
+            if config.state.exists() {
+                revert::is_owner(&config.state)?;
+                package::may_stop(&config, stop)?;
+            }
         }
         Command::Probe { directory, seconds, bytes, jobs } => {
             use std::io::Write as _;
@@ -120,15 +96,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn take_back(host: &Arc<Host>, migration: Option<&Migration>) -> anyhow::Result<()> {
+async fn take_back(host: &Arc<Host>, migration: &Migration) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let mut out = anstream::stdout();
-    if let Some(migration) = migration {
-        revert::revert(host, migration, |text| _ = writeln!(anstream::stdout(), "{text}")).await?;
-        writeln!(out, "nothing of {migration} is left on {}", host.name)?;
-        return Ok(());
-    }
-    write!(out, "{}", revert::standing(host))?;
+    revert::revert(host, migration, |text| _ = writeln!(anstream::stdout(), "{text}")).await?;
+    writeln!(anstream::stdout(), "nothing of {migration} is left on {}", host.name)?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use flytt_proto::{
 
 use crate::{
     apply::{self, Feed},
-    baton::Phase,
+    baton::{Baton, Phase},
     host::Host,
     lease,
     ledger::{Book, Operation, State, no_part},
@@ -21,26 +21,42 @@ use crate::{
 
 /// What stands here of each move.
 pub fn standing(host: &Host) -> v1::LedgerReply {
-    let book = host.ledger.book();
-    let moves = names(&book).into_iter().map(|migration| {
-        let operations = begun(&book, &migration).into_iter().map(|id| {
+    let state = |id: &OperationId, operation: &Operation| host.becomes(id, Some(&operation.state));
+    listing(&host.ledger.book(), state, |migration| host.leases.remaining_ms(migration))
+}
+
+/// The same by the ledger alone, whoever has it open: of what is under way, and of leases, it does not tell.
+pub fn recorded(book: &Book) -> v1::LedgerReply {
+    listing(book, |_, operation| operation.state.at_rest(), |_| 0)
+}
+
+fn listing(
+    book: &Book,
+    state: impl Fn(&OperationId, &Operation) -> v1::operation_state::State,
+    lease_ms: impl Fn(&Migration) -> u64,
+) -> v1::LedgerReply {
+    let moves = names(book).into_iter().map(|migration| {
+        let operations = begun(book, &migration).into_iter().map(|id| {
             let operation = &book.operations[&id];
             let changes = operation.changes.iter().map(ToString::to_string).collect();
-            let state = host.becomes(&id, Some(&operation.state)).into();
-            reply::Operation { step: id.step.to_string(), state, changes }
+            reply::Operation { step: id.step.to_string(), state: state(&id, operation).into(), changes }
         });
         reply::Move {
-            phase: host.phase(&migration).unwrap_or(Phase::NoPart).into(),
-            command_epoch: host.ledger.command_epoch(&migration).0,
-            lease_ms: host.leases.remaining_ms(&migration),
+            phase: phase(book, &migration).unwrap_or(Phase::NoPart).into(),
+            command_epoch: book.command_epoch(&migration).0,
+            lease_ms: lease_ms(&migration),
             peer: book.grants.get(&migration).map(ToString::to_string).unwrap_or_default(),
             guarded: book.guarded.get(&migration).cloned().unwrap_or_default(),
             operations: operations.collect(),
-            kept: may_go(host, &migration).err().map(Into::into),
+            kept: may_go(book, &migration).err().map(Into::into),
             migration: migration.to_string(),
         }
     });
     v1::LedgerReply { moves: moves.collect() }
+}
+
+fn phase(book: &Book, migration: &Migration) -> Option<Phase> {
+    book.batons.get(migration).map(Baton::phase)
 }
 
 /// Takes back what this host did for the move, the last first. `say` is told each change. Safe to repeat: what is taken back
@@ -49,7 +65,7 @@ pub async fn revert(host: &Arc<Host>, migration: &Migration, mut say: impl FnMut
     if host.ledger.book().order.iter().all(|id| id.migration != *migration) {
         return Err(no_part());
     }
-    match may_go(host, migration) {
+    match may_go(&host.ledger.book(), migration) {
         // What it was promoted for is over once its source serves again.
         Err(failure) if failure.code == "PROMOTED" => source_serves(host, migration, failure).await?,
         said => said?,
@@ -128,12 +144,25 @@ fn has_only_looked(operation: &Operation) -> bool {
 
 const LEADS_ON: &str = "this router leads to the target";
 
-fn may_go(host: &Host, migration: &Migration) -> Result<(), Failure> {
-    match host.phase(migration) {
+fn may_go(book: &Book, migration: &Migration) -> Result<(), Failure> {
+    match phase(book, migration) {
         Some(Phase::Surrendered | Phase::Retired) => Err(past("this source has given the right to accept writes away")),
         Some(Phase::Open) => Err(past("this target holds the right to accept writes")),
-        Some(Phase::Promoting | Phase::Closed) => host.gate_may_go(migration),
-        _ if has_released(host, migration) => Err(past(LEADS_ON)),
+        promoted @ Some(Phase::Promoting | Phase::Closed) => gate_may_go(promoted),
+        _ if has_released(book, migration) => Err(past(LEADS_ON)),
+        _ => Ok(()),
+    }
+}
+
+/// The gate stays while the target is promoted, and is gone for good once it is open.
+pub(crate) fn gate_may_go(phase: Option<Phase>) -> Result<(), Failure> {
+    match phase {
+        Some(Phase::Promoting | Phase::Closed) => Err(Failure::refused(
+            "PROMOTED",
+            "the target is promoted: its gate stays until it is burned or opened",
+            "run `flytt rollback` or `flytt resume`",
+        )),
+        Some(Phase::Open) => Err(crate::action::past_the_point()),
         _ => Ok(()),
     }
 }
@@ -151,8 +180,8 @@ async fn source_serves(host: &Host, migration: &Migration, otherwise: Failure) -
     }
 }
 
-fn has_released(host: &Host, migration: &Migration) -> bool {
-    host.ledger.book().operations.iter().any(|(id, operation)| {
+fn has_released(book: &Book, migration: &Migration) -> bool {
+    book.operations.iter().any(|(id, operation)| {
         let released = matches!(operation.action.kind, Some(Kind::Release(_))) && operation.state != State::Undone;
         id.migration == *migration && released
     })

@@ -155,6 +155,7 @@ const NO_CODES: &[&str] = &[
     "DETECT_ONLY",
     "EXCLUSIVE",
     "FLYTT_STAGE",
+    "FORM",
     "FRONTEND",
     "FULL",
     "GB",

@@ -62,6 +62,46 @@ fn ledgers_of_the_first_version_still_read() {
     }
 }
 
+/// Line by line through a whole move: after which of them an agent must not be stopped, and after which a copy would begin anew.
+#[test]
+fn the_window_of_a_move_stands_in_the_ledger_of_each_host() {
+    use std::time::Duration;
+    for (name, from, to, copy) in [
+        (
+            "ledger-source-v1.jsonl",
+            "began shop/ready-source",
+            "done shop/cut-retire",
+            Some(("began shop/admit", "began shop/ready-source")),
+        ),
+        ("ledger-target-v1.jsonl", "began shop/ready-target", "done shop/cut-open", Some(("began shop/seed", "done shop/seed"))),
+        ("ledger-router-v1.jsonl", "began shop/cut-hold-1", "done shop/cut-release-1", None),
+    ] {
+        let entries = lines(name);
+        let mut book = Book::of(entries[0].trim_matches('"'));
+        let (mut in_window, mut copying) = (false, false);
+        for line in &entries[1..] {
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let word = format!("{} {}", value["entry"].as_str().unwrap_or_default(), value["id"].as_str().unwrap_or_default());
+            book = book.after(&serde_json::from_str(line).expect("an entry")).expect("in order");
+            in_window = (in_window || word == from) && word != to;
+            if let Some((begins, ends)) = copy {
+                copying = (copying || word == begins) && word != ends;
+            }
+            assert_eq!(
+                book.window(Duration::ZERO).is_some(),
+                in_window,
+                "{name}: after {word}: {:?}",
+                book.window(Duration::ZERO)
+            );
+            assert_eq!(book.copying().is_some(), copying, "{name}: after {word}");
+            if word == "done shop/ready-source" {
+                assert_eq!(book.window(Duration::from_hours(1)), None, "a fence that never came is waited for no longer");
+            }
+        }
+        assert!(!in_window && !copying, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fixtures_are_of_what_is_written_now() {
     let lab = Lab::new(|_| 0).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::import;
+use crate::{import, revert};
 
 /// The source serves meanwhile, so what piled up while it was closed may take its time; the window comes after.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ impl Intent for v1::Gate {
 
     /// An open gate is not closed by going back, and a gate in front of an open target is gone already.
     async fn before_undo(&self, at: &At) -> Result<(), Failure> {
-        at.host.gate_may_go(&at.migration)
+        revert::gate_may_go(at.host.phase(&at.migration))
     }
 }
 

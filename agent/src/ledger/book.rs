@@ -24,6 +24,19 @@ pub enum State {
     Undone,
 }
 
+impl State {
+    /// Of an operation that nobody is at work on.
+    pub fn at_rest(&self) -> v1::operation_state::State {
+        use v1::operation_state::State as Wire;
+        match self {
+            State::Began | State::Undoing => Wire::Interrupted,
+            State::Done(_) => Wire::Done,
+            State::Failed(_) => Wire::Failed,
+            State::Undone => Wire::Undone,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
     pub epoch: Epoch,
@@ -52,6 +65,12 @@ impl Book {
     /// The empty book of the ledger with this identity.
     pub fn of(journal: &str) -> Self {
         Self { journal: journal.to_owned(), ..Self::default() }
+    }
+
+    /// The highest controller's epoch that was seen.
+    pub fn command_epoch(&self, migration: &Migration) -> Epoch {
+        let baton = self.batons.get(migration).map(Baton::command_epoch).unwrap_or_default();
+        baton.max(self.charges.get(migration).copied().unwrap_or_default())
     }
 
     /// The book after one more entry; an order of entries that cannot be is an error.
