@@ -86,7 +86,13 @@ pub struct Postgres {
     /// Directory of the server's unix socket.
     pub socket: PathBuf,
     pub port: u16,
-    /// Where a server that we start writes until its own logging is up.
+    /// A program with its arguments that starts the server and returns, and one that stops it: both or neither. Without them
+    /// the agent starts the server itself, by `pg_ctl`.
+    #[serde(default)]
+    pub start: Vec<String>,
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Where a server that we start ourselves writes until its own logging is up.
     pub log: Option<PathBuf>,
     /// Role and database of the agent's first connections; later ones use a role of the move's own.
     #[serde(default = "postgres")]
@@ -212,6 +218,16 @@ impl Config {
         let mariadb = self.mariadb.as_ref().map(|mariadb| &mariadb.data_directory);
         let mysql = self.mysql.as_ref().map(|mysql| &mysql.data_directory);
         postgres.or(mariadb).or(mysql).map(PathBuf::as_path)
+    }
+
+    /// Whether this host's server, if it has one, is started by somebody else than the agent itself.
+    pub fn is_started_elsewhere(&self) -> bool {
+        let starts = [
+            self.postgres.as_ref().map(|postgres| &postgres.start),
+            self.mariadb.as_ref().map(|mariadb| &mariadb.start),
+            self.mysql.as_ref().map(|mysql| &mysql.start),
+        ];
+        starts.into_iter().flatten().all(|start| !start.is_empty())
     }
 
     /// Reads `agent.toml`. The error names the line.

@@ -87,6 +87,8 @@ fn judge(base: &std::path::Path) -> flytt_agent::engine::postgres::Postgres {
         bin: base.join("none"),
         socket: base.join("none"),
         port: 1,
+        start: Vec::new(),
+        stop: Vec::new(),
         log: None,
         role: "postgres".into(),
         database: "postgres".into(),

@@ -132,6 +132,8 @@ fn settings(root: &Path, port: u16) -> config::Postgres {
         bin: bin(),
         socket: root.join("run"),
         port,
+        start: Vec::new(),
+        stop: Vec::new(),
         log: Some(root.join("log")),
         role: "postgres".into(),
         database: "postgres".into(),

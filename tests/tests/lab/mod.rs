@@ -364,6 +364,8 @@ impl Life {
                 bin: "/nonexistent".into(),
                 socket: "/nonexistent".into(),
                 port: 1,
+                start: Vec::new(),
+                stop: Vec::new(),
                 log: None,
                 role: "postgres".into(),
                 database: "postgres".into(),

@@ -71,19 +71,7 @@ impl Postgres {
     pub(super) async fn start(&self) -> Result<(), Failure> {
         self.forget_files().await;
         if self.postmaster().is_none() {
-            // The server outlives us: `pg_ctl` gives it a session of its own, and a log that is not our pipe.
-            let log = self.config.log.clone().unwrap_or_else(|| "/dev/null".into());
-            let mut command = Command::new(self.config.bin.join("pg_ctl"))
-                .arg("start")
-                .arg("-D")
-                .arg(&self.config.data_directory)
-                .arg("-l")
-                .arg(log)
-                .args(["-w", "-t", &START_LIMIT.as_secs().to_string()]);
-            if let Some(config_file) = &self.config.config_file {
-                command = command.arg("-o").arg(format!("-c {}", shell_word(config_file.as_os_str().as_bytes())));
-            }
-            let outcome = command.run(START_LIMIT + Duration::from_secs(5)).await;
+            let outcome = self.starter().run(START_LIMIT + Duration::from_secs(5)).await;
             outcome.map_err(|error| {
                 let remedy = "look at the server's log";
                 Failure::unknown("START_FAILED", format!("the server does not start: {error}"), remedy)
@@ -100,12 +88,44 @@ impl Postgres {
         }
     }
 
+    /// As the host's owner says, or `pg_ctl`: it gives the server, which outlives us, a session of its own and a log that is not our
+    /// pipe.
+    fn starter(&self) -> Command {
+        if let Some((program, arguments)) = self.config.start.split_first() {
+            return Command::new(program).args(arguments.iter().cloned());
+        }
+        let log = self.config.log.clone().unwrap_or_else(|| "/dev/null".into());
+        let command = Command::new(self.config.bin.join("pg_ctl"))
+            .arg("start")
+            .arg("-D")
+            .arg(&self.config.data_directory)
+            .arg("-l")
+            .arg(log)
+            .args(["-w", "-t", &START_LIMIT.as_secs().to_string()]);
+        match &self.config.config_file {
+            Some(config_file) => command.arg("-o").arg(format!("-c {}", shell_word(config_file.as_os_str().as_bytes()))),
+            None => command,
+        }
+    }
+
     pub(super) async fn stop(&self) -> Result<(), Failure> {
+        self.tell_its_starter().await?;
         self.signal_and_wait(Signal::SIGINT, STOP_LIMIT).await
     }
 
     pub(super) async fn end_at_once(&self) -> Result<(), Failure> {
-        self.signal_and_wait(Signal::SIGQUIT, STOP_LIMIT).await
+        self.signal_and_wait(Signal::SIGQUIT, STOP_LIMIT).await?;
+        self.tell_its_starter().await
+    }
+
+    /// Whoever started it stops it, or learns that it is to stay down: otherwise it might start it again, or take the next start for done.
+    async fn tell_its_starter(&self) -> Result<(), Failure> {
+        let Some((program, arguments)) = self.config.stop.split_first() else { return Ok(()) };
+        let stop = Command::new(program).args(arguments.iter().cloned());
+        stop.run(STOP_LIMIT).await.map(drop).map_err(|error| {
+            let sentence = format!("what is to stop the server fails: {error}");
+            Failure::unknown("STOP_FAILED", sentence, "see `stop` in agent.toml, and whether the agent may call it")
+        })
     }
 
     async fn signal_and_wait(&self, signal: Signal, limit: Duration) -> Result<(), Failure> {
