@@ -21,7 +21,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve. Needs to have joined.
-    Run,
+    Run {
+        /// The service confines this process and whatever it starts: the server must be started by somebody else.
+        #[arg(long)]
+        confined: bool,
+    },
     /// Open the port for enrolment only, for ten minutes, and show a one-time code for `flytt host add`.
     Join {
         /// Join a (new) deployment although this host has joined one.

@@ -46,7 +46,13 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     tokio::spawn(signals(stop.clone()));
     let config = || Config::read(&arguments.config);
     match arguments.command {
-        Command::Run => run::run(config()?, stop).await?,
+        Command::Run { confined } => {
+            let config = config()?;
+            if confined {
+                run::must_be_started_elsewhere(&config)?;
+            }
+            run::run(config, stop).await?;
+        }
         Command::Join { again } => {
             use std::io::Write as _;
             let show = |code: &flytt_proto::code::Code| {

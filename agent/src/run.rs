@@ -44,6 +44,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Failure>
     serve_host(open(config).await?, listener, stop).await
 }
 
+/// A server that a confined agent started would run under filters that were made for the agent: PostgreSQL compiles queries into memory
+/// which it then executes, and nobody would know why they fail.
+pub fn must_be_started_elsewhere(config: &Config) -> Result<(), Failure> {
+    if config.is_started_elsewhere() {
+        return Ok(());
+    }
+    let sentence = "this agent is confined by its service, and agent.toml does not say how its server is started outside of that";
+    Err(Failure::refused("START_CONFINED", sentence, "set `start` and `stop` in the server's section of agent.toml"))
+}
+
 /// This host with its ledger, as it was left. Nothing is served yet.
 pub async fn open(config: Config) -> Result<Arc<Host>, Failure> {
     let credentials = Arc::new(Credentials::load(&config.state.join("identity"))?);
@@ -119,4 +129,22 @@ pub async fn serve_host(host: Arc<Host>, listener: TcpListener, stop: Cancellati
     let served = serve::serve(listener, &host.credentials, services, stop, GRACE).await;
     host.close().await;
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confined_agent_starts_no_server_itself() {
+        let judge = |section: &str| {
+            let head = "listen = \"127.0.0.1:7431\"\nstate = \"/s\"\nruntime = \"/r\"\n";
+            must_be_started_elsewhere(&toml::from_str(&format!("{head}{section}")).expect("an agent.toml"))
+        };
+        let postgres = "[postgres]\ndata_directory = \"/d\"\nbin = \"/b\"\nsocket = \"/s\"\nport = 1\n";
+        assert_eq!(judge(postgres).expect_err("by itself").code, "START_CONFINED");
+        let by_its_unit = "start = [\"/usr/bin/systemctl\", \"start\", \"postgresql@17-main\"]\n";
+        judge(&format!("{postgres}{by_its_unit}")).expect("by its unit");
+        judge("").expect("a router's host has no server");
+    }
 }
