@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test test-faults check bench bench-samples bench-probe bench-seed bench-verify
+.PHONY: help setup demo lab deb test test-faults check bench bench-samples bench-probe bench-seed bench-verify
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,11 @@ demo: setup ## move a throw-away database under load on this machine, and show w
 lab: setup ## four hosts of Debian with systemd and flytt on this machine, to try it by hand (ENGINE: postgres, mariadb, mysql; as root; tests/hosts/lab)
 	cargo build --release --workspace --locked
 	tests/hosts/lab up $(or $(ENGINE),postgres)
+
+deb: ## packages for Debian 10 and later, Ubuntu 18.04 and later, and a tarball for others, into target/packages
+	@packaging/setup.sh git objdump dpkg-deb ensurepip lintian
+	packaging/deb.sh
+	lintian --fail-on error,warning target/packages/*.deb
 
 test: setup ## every test; the last line counts them
 	@.ci/summed cargo test --workspace --locked --no-fail-fast

@@ -43,8 +43,14 @@ look() {
     # What a target of make needs beyond that, by the name of the program; most packages are called the same.
     local more
     for more in "$@"; do
+        case $more in
+        # Debian has Python without it.
+        ensurepip) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv) && continue ;;
+        esac
         have "$more" && continue
         case $more in
+        objdump) missing+=(binutils) ;;
+        dpkg-deb) missing+=(dpkg) ;;
         mariadb-dump) missing+=(mariadb-client) ;;
         systemd-nspawn) missing+=(systemd-container) ;;
         mksquashfs) missing+=(squashfs-tools) ;;
