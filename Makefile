@@ -4,7 +4,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab deb test test-faults check bench bench-samples bench-probe bench-seed bench-verify
+.PHONY: help setup demo lab deb test test-packages test-faults check bench bench-samples bench-probe bench-seed bench-verify
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,11 @@ deb: ## packages for Debian 10 and later, Ubuntu 18.04 and later, and a tarball 
 
 test: setup ## every test; the last line counts them
 	@.ci/summed cargo test --workspace --locked --no-fail-fast
+
+test-packages: setup ## packages of this build, installed on hosts of their own: joined, moved, upgraded, purged (as root)
+	cargo test --workspace --locked --no-run
+	FLYTT_PROGRAMS=target/debug FLYTT_INTO=target/packages/tried FLYTT_PACK=none packaging/deb.sh
+	@.ci/summed env FLYTT_PACKAGES=$(CURDIR)/target/packages/tried cargo test --workspace --locked --test real_packages -- --ignored --nocapture
 
 test-faults: setup ## every step by every fault (FLYTT_CELLS: a part of a name), FLYTT_KILLS at random moments, FLYTT_TURNS there and back, power cuts: hours
 	cargo test --workspace --locked --no-run

@@ -71,6 +71,18 @@ impl Lab {
         lab
     }
 
+    /// Stops whoever comes to this point, until the file is gone; `-reached` behind its name says that somebody has.
+    pub(crate) fn fuse(&self, host: &str, point: &str) -> PathBuf {
+        let fuse = self.place.join(host).join("disk/flytt").join(user(self.engine)).join("fuse");
+        std::fs::write(&fuse, point).unwrap();
+        fuse
+    }
+
+    /// It goes on beside us.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        self.script(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     fn script(&self, arguments: &[&str]) -> Command {
         script(&self.place, arguments)
     }
@@ -206,14 +218,10 @@ impl Lab {
             if self.milestone().0 == "following" { ("cutover", OLD, NEW) } else { ("rollback", NEW, OLD) };
         let host = |role| if role == Source { source } else { target };
         let what = format!("{verb}: {point}, {fault:?}");
-        let state = self.place.join(host(who)).join("disk/flytt").join(user(self.engine));
-        std::fs::write(state.join("fuse"), point).unwrap();
-        let start = || {
-            let mut command = self.script(&["on", "client", "flytt", verb, "shop"]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        };
+        let fuse = self.fuse(host(who), point);
+        let start = || self.begin(&["on", "client", "flytt", verb, "shop"]);
         let (mut command, begun) = (start(), Instant::now());
-        while !state.join("fuse-reached").exists() {
+        while !fuse.with_file_name("fuse-reached").exists() {
             assert!(begun.elapsed() < COMES, "{what}: does not come to it\n{}", self.journals());
             if command.try_wait().unwrap().is_some() {
                 // What has just come back may not have caught up.
@@ -229,7 +237,7 @@ impl Lab {
         let (Power(role) | Cable(role)) = fault;
         self.must(&[if matches!(fault, Power(_)) { "cut" } else { "unplug" }, host(role)]);
         if matches!(fault, Cable(_)) || role != who {
-            let _ = std::fs::remove_file(state.join("fuse"));
+            let _ = std::fs::remove_file(fuse);
         }
         let served = is_served.then(|| self.served_within(LONGEST, &what));
         if !is_served {
