@@ -79,6 +79,9 @@ _flytt() {
             flytt__subcmd__bench,seed)
                 cmd="flytt__subcmd__bench__subcmd__seed"
                 ;;
+            flytt__subcmd__bench,verify)
+                cmd="flytt__subcmd__bench__subcmd__verify"
+                ;;
             flytt__subcmd__bench__subcmd__help,help)
                 cmd="flytt__subcmd__bench__subcmd__help__subcmd__help"
                 ;;
@@ -87,6 +90,9 @@ _flytt() {
                 ;;
             flytt__subcmd__bench__subcmd__help,seed)
                 cmd="flytt__subcmd__bench__subcmd__help__subcmd__seed"
+                ;;
+            flytt__subcmd__bench__subcmd__help,verify)
+                cmd="flytt__subcmd__bench__subcmd__help__subcmd__verify"
                 ;;
             flytt__subcmd__help,bench)
                 cmd="flytt__subcmd__help__subcmd__bench"
@@ -148,6 +154,9 @@ _flytt() {
             flytt__subcmd__help__subcmd__bench,seed)
                 cmd="flytt__subcmd__help__subcmd__bench__subcmd__seed"
                 ;;
+            flytt__subcmd__help__subcmd__bench,verify)
+                cmd="flytt__subcmd__help__subcmd__bench__subcmd__verify"
+                ;;
             flytt__subcmd__help__subcmd__host,add)
                 cmd="flytt__subcmd__help__subcmd__host__subcmd__add"
                 ;;
@@ -206,7 +215,7 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__bench)
-            opts="-h --engine --cutovers --seeds --seed-mib --rest --samples --base --home --json --help probe seed help"
+            opts="-h --engine --cutovers --seeds --seed-mib --rest --samples --base --home --json --help probe seed verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -252,7 +261,7 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__bench__subcmd__help)
-            opts="probe seed help"
+            opts="probe seed verify help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -294,6 +303,20 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__bench__subcmd__help__subcmd__seed)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        flytt__subcmd__bench__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -361,6 +384,48 @@ _flytt() {
                     return 0
                     ;;
                 --mib)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --home)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        flytt__subcmd__bench__subcmd__verify)
+            opts="-h --engine --runs --rows --mib --seconds --base --home --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --engine)
+                    COMPREPLY=($(compgen -W "postgres mariadb mysql" -- "${cur}"))
+                    return 0
+                    ;;
+                --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rows)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mib)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seconds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -516,7 +581,7 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__help__subcmd__bench)
-            opts="probe seed"
+            opts="probe seed verify"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -544,6 +609,20 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__help__subcmd__bench__subcmd__seed)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        flytt__subcmd__help__subcmd__bench__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1190,7 +1269,7 @@ _flytt() {
             return 0
             ;;
         flytt__subcmd__verify)
-            opts="-h --source --target --table --sample --show-rows --jobs --home --json --help"
+            opts="-h --source --target --table --sample --show-rows --jobs --anew --full-speed --home --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

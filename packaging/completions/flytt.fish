@@ -98,6 +98,8 @@ complete -c flytt -n "__fish_flytt_using_subcommand verify" -l sample -d 'Look a
 complete -c flytt -n "__fish_flytt_using_subcommand verify" -l jobs -d 'Parts that are compared at the same time' -r
 complete -c flytt -n "__fish_flytt_using_subcommand verify" -l home -d 'The operator\'s directory [default: ~/.local/state/flytt]' -r -F
 complete -c flytt -n "__fish_flytt_using_subcommand verify" -l show-rows -d 'Show both images of the rows that differ'
+complete -c flytt -n "__fish_flytt_using_subcommand verify" -l anew -d 'Look at everything again, also where an interrupted comparison of the last day could be carried on'
+complete -c flytt -n "__fish_flytt_using_subcommand verify" -l full-speed -d 'Do not rest while the source answers slower than before'
 complete -c flytt -n "__fish_flytt_using_subcommand verify" -l json -d 'One JSON object a line, for programs'
 complete -c flytt -n "__fish_flytt_using_subcommand verify" -s h -l help -d 'Print help'
 complete -c flytt -n "__fish_flytt_using_subcommand cutover" -l accept -d 'Go on although this gate does not hold, by its code; it goes on record. May be given several times' -r
@@ -143,21 +145,22 @@ complete -c flytt -n "__fish_flytt_using_subcommand demo" -l base -d 'Where the 
 complete -c flytt -n "__fish_flytt_using_subcommand demo" -l home -d 'The operator\'s directory [default: ~/.local/state/flytt]' -r -F
 complete -c flytt -n "__fish_flytt_using_subcommand demo" -l json -d 'One JSON object a line, for programs'
 complete -c flytt -n "__fish_flytt_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l engine -d 'What is moved. Copies are compared with plain ones for PostgreSQL alone' -r -f -a "postgres\t''
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l engine -d 'What is moved. Copies are compared with plain ones for PostgreSQL alone' -r -f -a "postgres\t''
 mariadb\t''
 mysql\t''"
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l cutovers -d 'Whole moves under load' -r
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l seeds -d 'Copies of each kind' -r
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l seed-mib -d 'Data that each of them copies' -r
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l rest -d 'Seconds for which the agents are watched at rest; 0 = not at all' -r
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l samples -d 'Seconds for which the agents are watched while each sends its samples; 0 = not at all' -r
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l base -d 'Where the throw-away servers live' -r -F
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l home -d 'The operator\'s directory [default: ~/.local/state/flytt]' -r -F
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -l json -d 'One JSON object a line, for programs'
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -s h -l help -d 'Print help'
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -f -a "probe" -d 'The probe beside fio'
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -f -a "seed" -d 'A dump beside the vendor\'s own pipeline and mydumper'
-complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l cutovers -d 'Whole moves under load' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l seeds -d 'Copies of each kind' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l seed-mib -d 'Data that each of them copies' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l rest -d 'Seconds for which the agents are watched at rest; 0 = not at all' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l samples -d 'Seconds for which the agents are watched while each sends its samples; 0 = not at all' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l base -d 'Where the throw-away servers live' -r -F
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l home -d 'The operator\'s directory [default: ~/.local/state/flytt]' -r -F
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -l json -d 'One JSON object a line, for programs'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -s h -l help -d 'Print help'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -f -a "probe" -d 'The probe beside fio'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -f -a "seed" -d 'A dump beside the vendor\'s own pipeline and mydumper'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -f -a "verify" -d 'A comparison beside counting the rows, and beside pt-table-checksum'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and not __fish_seen_subcommand_from probe seed verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from probe" -l runs -d 'Runs of each job and kind' -r
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from probe" -l seconds -d 'Of each run' -r
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from probe" -l mib -r
@@ -180,8 +183,20 @@ complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subco
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from seed" -l no-mydumper -d 'Leave mydumper out, where it does not know the server'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from seed" -l json -d 'One JSON object a line, for programs'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from seed" -s h -l help -d 'Print help'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l engine -r -f -a "postgres\t''
+mariadb\t''
+mysql\t''"
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l runs -d 'Comparisons of each kind' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l rows -d 'Of a narrow table: four numbers each' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l mib -d 'Of a table of rows of 1 KiB' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l seconds -d 'Seconds for which writers are watched with and without a comparison; 0 = not at all' -r
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l base -d 'Where the throw-away servers live' -r -F
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l home -d 'The operator\'s directory [default: ~/.local/state/flytt]' -r -F
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -l json -d 'One JSON object a line, for programs'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "probe" -d 'The probe beside fio'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "seed" -d 'A dump beside the vendor\'s own pipeline and mydumper'
+complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "verify" -d 'A comparison beside counting the rows, and beside pt-table-checksum'
 complete -c flytt -n "__fish_flytt_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c flytt -n "__fish_flytt_using_subcommand help; and not __fish_seen_subcommand_from init host plan check probe start status verify cutover resume rollback recover finish doctor samples demo bench help" -f -a "init" -d 'Found a deployment: the operator\'s own certificate authority. Once'
 complete -c flytt -n "__fish_flytt_using_subcommand help; and not __fish_seen_subcommand_from init host plan check probe start status verify cutover resume rollback recover finish doctor samples demo bench help" -f -a "host" -d 'The hosts of this deployment'
@@ -206,3 +221,4 @@ complete -c flytt -n "__fish_flytt_using_subcommand help; and __fish_seen_subcom
 complete -c flytt -n "__fish_flytt_using_subcommand help; and __fish_seen_subcommand_from host" -f -a "remove" -d 'Forget a host'
 complete -c flytt -n "__fish_flytt_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "probe" -d 'The probe beside fio'
 complete -c flytt -n "__fish_flytt_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "seed" -d 'A dump beside the vendor\'s own pipeline and mydumper'
+complete -c flytt -n "__fish_flytt_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "verify" -d 'A comparison beside counting the rows, and beside pt-table-checksum'
