@@ -63,7 +63,7 @@ pub(crate) async fn run(options: VerifyBench, stop: &CancellationToken, view: &m
 }
 
 async fn measure(options: &VerifyBench, stage: &Stage, stop: &CancellationToken) -> Result<Vec<Value>, Halt> {
-    stage.source.sql("app", &filling(options.engine, options.rows)).await?;
+    stage.source.fill_narrow(options.engine, options.rows).await?;
     let session = Session::open(&stage.home, stop.clone())?;
     verb::start(&session, &demo::migration_file(stage)?, BTreeSet::new(), &mut Silent).await?;
     let mut lines = Vec::new();
@@ -81,7 +81,7 @@ async fn measure(options: &VerifyBench, stage: &Stage, stop: &CancellationToken)
                     }
                 } else {
                     let begun = Instant::now();
-                    stage.source.sql("app", &format!("SELECT count(*) FROM {table}")).await?;
+                    stage.source.count(table).await?;
                     peer.push(of / begun.elapsed().as_secs_f64());
                 }
             }
@@ -185,37 +185,4 @@ fn line(options: &VerifyBench, name: &str, ours: &[f64], peer: &[f64], unit: &st
         "ratio": peer.map(|peer| round(ours_is / peer.max(1e-9), 3)), "unit": unit, "runs": ours.len(),
         "rows": options.rows, "wide_mib": options.mib, "note": note,
     })
-}
-
-/// Each table doubles until it is full.
-fn filling(engine: Engine, rows: u64) -> String {
-    let row = |id: &str| format!("{id}, {id} % 99991, ({id} % 1000000) / 100.0, {id} % 4");
-    let mut sql =
-        "CREATE TABLE narrow (id integer NOT NULL PRIMARY KEY, customer integer NOT NULL, amount decimal(10,2) NOT NULL, \
-                   state smallint NOT NULL);\n"
-            .to_owned();
-    sql.push_str(&format!("INSERT INTO narrow SELECT {};\n", row("1")));
-    let mut there = 1;
-    while there < rows {
-        let more = there.min(rows - there);
-        sql.push_str(&format!("INSERT INTO narrow SELECT {} FROM narrow WHERE id <= {more};\n", row(&format!("(id + {there})"))));
-        there += more;
-    }
-    sql.push_str(match engine {
-        Engine::Postgres => "VACUUM ANALYZE narrow; ANALYZE orders;",
-        Engine::Mariadb | Engine::Mysql => "ANALYZE TABLE narrow, orders;",
-    });
-    sql
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_is_filled_to_its_last_row() {
-        let sql = filling(Engine::Mariadb, 1_000);
-        let last = |line: &str| line.rsplit_once("<= ").and_then(|(_, n)| n.trim_end_matches(';').parse::<u64>().ok());
-        assert_eq!(1 + sql.lines().filter_map(last).sum::<u64>(), 1_000);
-    }
 }

@@ -1,5 +1,5 @@
-//! Rows for measuring a dump, on MariaDB and MySQL alike: five tables of an application, and what a target is given before anybody
-//! imports into it.
+//! Rows for measuring. A dump, on MariaDB and MySQL alike: five tables of an application, and what a target is given before anybody
+//! imports into it. A comparison: one narrow table.
 
 use std::fmt::Write as _;
 
@@ -70,6 +70,45 @@ impl Server {
     }
 }
 
+impl Server {
+    /// So many rows of four numbers, in the table `narrow` of the database `app`.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn fill_narrow(&self, engine: Engine, rows: u64) -> Result<(), Failure> {
+        self.sql("app", &filling_narrow(engine, rows)).await.map(drop)
+    }
+
+    /// The rows of a table of the database `app`, counted.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn count(&self, table: &str) -> Result<String, Failure> {
+        self.sql("app", &format!("SELECT count(*) FROM {table}")).await
+    }
+}
+
+/// It doubles until it is full.
+fn filling_narrow(engine: Engine, rows: u64) -> String {
+    let row = |id: &str| format!("{id}, {id} % 99991, ({id} % 1000000) / 100.0, {id} % 4");
+    let mut sql =
+        "CREATE TABLE narrow (id integer NOT NULL PRIMARY KEY, customer integer NOT NULL, amount decimal(10,2) NOT NULL, \
+                   state smallint NOT NULL);\n"
+            .to_owned();
+    sql.push_str(&format!("INSERT INTO narrow SELECT {};\n", row("1")));
+    let mut there = 1;
+    while there < rows {
+        let more = there.min(rows - there);
+        sql.push_str(&format!("INSERT INTO narrow SELECT {} FROM narrow WHERE id <= {more};\n", row(&format!("(id + {there})"))));
+        there += more;
+    }
+    sql.push_str(match engine {
+        Engine::Postgres => "VACUUM ANALYZE narrow; ANALYZE orders;",
+        Engine::Mariadb | Engine::Mysql => "ANALYZE TABLE narrow, orders;",
+    });
+    sql
+}
+
 /// Rows as an application has them: numbers, names, times, and texts that zstd halves. Each table doubles until it is full.
 fn filling(mib: u32) -> String {
     let mut sql = "SET SESSION sql_log_bin = 0;\n".to_owned();
@@ -114,5 +153,12 @@ mod tests {
         let last = |line: &&str| line.rsplit_once("<= ").and_then(|(_, n)| n.trim_end_matches(';').parse::<u64>().ok());
         assert_eq!(1 + big.iter().filter_map(last).sum::<u64>(), rows);
         assert_eq!(sql.matches("CREATE TABLE").count(), 5);
+    }
+
+    #[test]
+    fn a_narrow_table_is_filled_to_its_last_row() {
+        let sql = filling_narrow(Engine::Mariadb, 1_000);
+        let last = |line: &str| line.rsplit_once("<= ").and_then(|(_, n)| n.trim_end_matches(';').parse::<u64>().ok());
+        assert_eq!(1 + sql.lines().filter_map(last).sum::<u64>(), 1_000);
     }
 }
