@@ -25,8 +25,9 @@ if [ ! -e "$venv/whole" ]; then
 fi
 
 # No path of this machine gets into a program, neither from Rust nor from C, and so two machines make the same.
+# The target directory may be below ours: what is named last wins.
 rust='' c=''
-for map in "$target=/target" "$PWD=/flytt" "${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates"; do
+for map in "$PWD=/flytt" "$target=/target" "${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"; do
     rust+=${rust:+$'\x1f'}--remap-path-prefix=$map
     c+=${c:+ }-ffile-prefix-map=$map
 done

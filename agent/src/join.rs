@@ -14,7 +14,7 @@ use flytt_proto::{
     identity::{self, Credentials, Identity, Role},
     v1::enrol_server::EnrolServer,
 };
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -115,8 +115,9 @@ impl Staging {
         }
         credentials.save(&self.path)?;
         if place.exists() {
-            // Swaps the two in one step; the old identity is then in our place, and goes.
-            renameat2(AT_FDCWD, &self.path, AT_FDCWD, place, RenameFlags::RENAME_EXCHANGE)
+            // Swaps the two in one step; the old identity is then in our place, and goes. C libraries before 2.28 have no function for
+            // it, so the kernel is asked.
+            renameat_with(CWD, &self.path, CWD, place, RenameFlags::EXCHANGE)
                 .map_err(|e| disk(e.into()))
                 .and_then(|()| durable::sync_parent(place).map_err(disk))?;
             if let Err(error) = remove_all(&self.path) {

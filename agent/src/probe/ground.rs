@@ -127,7 +127,14 @@ fn alignment(file: &File) -> Option<u32> {
     #[allow(unsafe_code, reason = "no safe wrapper of statx tells the alignment of direct I/O")]
     // SAFETY: an open descriptor, an empty path (AT_EMPTY_PATH), and room for the answer, which is plain numbers, zero before.
     let answer = unsafe {
-        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, answer.as_mut_ptr());
+        libc::syscall(
+            libc::SYS_statx,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            answer.as_mut_ptr(),
+        );
         answer.assume_init()
     };
     let is_told = answer.stx_mask & libc::STATX_DIOALIGN != 0 && answer.stx_dio_offset_align > 0;
