@@ -107,6 +107,67 @@ fn the_maintainer_scripts_know_the_agents_words() {
     }
 }
 
+/// A host with files of agents, of an operator and of a server, below a directory; purged by the package's own script.
+struct Purged {
+    at: tempfile::TempDir,
+    said: String,
+}
+
+impl Purged {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let at = tempfile::tempdir().expect("a directory");
+        let place = at.path().to_str().expect("a path of letters");
+        let below = |text: &str| {
+            ["/etc/", "/var/", "/run/"].iter().fold(text.to_owned(), |text, top| text.replace(top, &format!("{place}{top}")))
+        };
+        for (name, text) in files {
+            let path = at.path().join(name.trim_start_matches('/'));
+            fs::create_dir_all(path.parent().expect("a file's")).expect("a directory");
+            fs::write(path, below(text)).expect("written");
+        }
+        let script = at.path().join("postrm");
+        fs::write(&script, below(&packaged("debian/flytt-agent/postrm"))).expect("written");
+        let ended = Command::new("sh").arg(&script).arg("purge").output().expect("a shell");
+        assert!(ended.status.success(), "{ended:?}");
+        Self { at, said: String::from_utf8_lossy(&ended.stdout).into_owned() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.at.path().join(name.trim_start_matches('/')).exists()
+    }
+}
+
+const STATE: &str = "/var/lib/flytt/daemon/ledger.db";
+const OPTIONS: &str = "/var/lib/flytt/mysql-options/flytt.cnf";
+const CONFIG: &str = "/etc/flytt/daemon.toml";
+
+#[test]
+fn a_purge_takes_what_is_the_agents_and_nothing_else() {
+    let all = Purged::new(&[(STATE, ""), (OPTIONS, ""), (CONFIG, "")]);
+    assert!(["/var/lib/flytt", "/etc/flytt"].iter().all(|name| !all.has(name)), "{}", all.said);
+    let operators = "/etc/flytt/canary";
+    let both = Purged::new(&[(STATE, ""), (CONFIG, ""), (operators, "")]);
+    assert!(both.has(operators) && !both.has(CONFIG) && !both.has("/var/lib/flytt"));
+}
+
+/// MariaDB ends at once where a directory that it is to include is not there.
+#[test]
+fn a_purge_leaves_what_a_server_needs_to_start() {
+    let read =
+        [(STATE, ""), (OPTIONS, ""), (CONFIG, ""), ("/etc/mysql/my.cnf", "[mysqld]\n!includedir /var/lib/flytt/mysql-options\n")];
+    let purged = Purged::new(&read);
+    assert!(purged.has(OPTIONS) && !purged.has(STATE), "{}", purged.said);
+    assert!(purged.said.contains("mysql-options is kept"), "{}", purged.said);
+}
+
+/// The fence of a source that was retired is a file beside its agent's state.
+#[test]
+fn a_purge_leaves_the_fence_of_whoever_is_still_owed_something() {
+    let purged = Purged::new(&[(STATE, ""), ("/var/lib/flytt/daemon/owed", "shop: retired"), (OPTIONS, ""), (CONFIG, "")]);
+    assert!([STATE, OPTIONS, CONFIG].iter().all(|name| purged.has(name)), "{}", purged.said);
+    assert!(purged.said.contains("shop: retired"), "{}", purged.said);
+}
+
 /// As `systemd-analyze` sees it, where it is there and new enough to look at a file that is not installed.
 #[test]
 fn the_unit_is_right_and_confines_the_agent() {
