@@ -222,18 +222,26 @@ impl Config {
 
     /// Whether this host's server, if it has one, is started by somebody else than the agent itself.
     pub fn is_started_elsewhere(&self) -> bool {
-        let starts = [
-            self.postgres.as_ref().map(|postgres| &postgres.start),
-            self.mariadb.as_ref().map(|mariadb| &mariadb.start),
-            self.mysql.as_ref().map(|mysql| &mysql.start),
-        ];
-        starts.into_iter().flatten().all(|start| !start.is_empty())
+        self.starters().all(|(start, _)| !start.is_empty())
+    }
+
+    /// What starts and what stops the server of this host.
+    fn starters(&self) -> impl Iterator<Item = (&[String], &[String])> {
+        let postgres = self.postgres.as_ref().map(|postgres| (&postgres.start[..], &postgres.stop[..]));
+        let mariadb = self.mariadb.as_ref().map(|mariadb| (&mariadb.start[..], &mariadb.stop[..]));
+        let mysql = self.mysql.as_ref().map(|mysql| (&mysql.start[..], &mysql.stop[..]));
+        [postgres, mariadb, mysql].into_iter().flatten()
     }
 
     /// Reads `agent.toml`. The error names the line.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         use anyhow::Context as _;
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not a valid agent.toml", path.display()))
+        let config: Self = toml::from_str(&text).with_context(|| format!("{} is not a valid agent.toml", path.display()))?;
+        // Who starts it and is not told that it is to stay down may start it again, beside a primary.
+        if config.starters().any(|(start, stop)| start.is_empty() != stop.is_empty()) {
+            anyhow::bail!("{}: set both `start` and `stop` of the server, or neither", path.display());
+        }
+        Ok(config)
     }
 }

@@ -147,4 +147,22 @@ mod tests {
         judge(&format!("{postgres}{by_its_unit}")).expect("by its unit");
         judge("").expect("a router's host has no server");
     }
+
+    #[test]
+    fn whoever_starts_the_server_is_also_told_that_it_stays_down() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let read = |more: &str| {
+            let path = directory.path().join("agent.toml");
+            let text = format!(
+                "listen = \"127.0.0.1:7431\"\nstate = \"/s\"\nruntime = \"/r\"\n[postgres]\ndata_directory = \"/d\"\nbin = \"/b\"\n\
+                 socket = \"/s\"\nport = 1\n{more}"
+            );
+            flytt_proto::durable::write(&path, text.as_bytes(), 0o600).expect("written");
+            Config::read(&path)
+        };
+        assert!(read("").is_ok() && read("start = [\"/a\"]\nstop = [\"/b\"]\n").is_ok());
+        for half in ["start = [\"/a\"]\n", "stop = [\"/b\"]\n"] {
+            assert!(read(half).expect_err("one of the two").to_string().contains("both `start` and `stop`"), "{half}");
+        }
+    }
 }
