@@ -103,6 +103,10 @@ pub async fn verify(session: &Session, options: VerifyOptions, view: &mut dyn Vi
                     (Some(waited), _) if waited >= EVERY => {
                         format!("waiting for {} to apply what {} has, for {} s", pair.target, pair.source, waited.as_secs())
                     }
+                    (_, Some(now)) if pair.pace.is_resting() => {
+                        let told = told(now, *first.get_or_insert(now), begun.elapsed());
+                        format!("{told}; resting between parts, as {} answers slower than before", pair.source)
+                    }
                     (_, Some(now)) => told(now, *first.get_or_insert(now), begun.elapsed()),
                     (_, None) => "looking at what there is to compare".to_owned(),
                 };

@@ -2,10 +2,7 @@
 //! and the pauses between them grow while it does not.
 
 use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -28,8 +25,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct Pace {
     rests: bool,
     state: Mutex<State>,
-    /// How many wait for the target.
-    waiting: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -37,18 +32,28 @@ struct State {
     calm: Vec<Duration>,
     /// How long a pause is, in the length of the part before it.
     rest: f64,
-    waits_since: Option<Instant>,
+    /// Since when each of those waits that wait for the target.
+    waiting: Vec<Instant>,
 }
 
 impl Pace {
     /// One that never `rests` presses as hard as it can.
     pub fn new(rests: bool) -> Self {
-        Self { rests, state: Mutex::default(), waiting: AtomicUsize::default() }
+        Self { rests, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether it matters how the source is.
+    pub(super) fn listens(&self) -> bool {
+        self.rests
     }
 
     /// So long did the source take for an answer.
     pub(super) fn felt(&self, took: Duration) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state();
         if state.calm.len() < CALM {
             state.calm.push(took);
             state.calm.sort_unstable();
@@ -66,34 +71,39 @@ impl Pace {
 
     /// After a part that took so long.
     pub(super) fn pause(&self, took: Duration) -> Duration {
-        if !self.rests {
-            return Duration::ZERO;
-        }
-        let rest = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).rest;
-        took.mul_f64(rest).min(LONGEST)
+        took.mul_f64(self.state().rest).min(LONGEST)
+    }
+
+    /// Whether parts are followed by pauses now.
+    pub fn is_resting(&self) -> bool {
+        self.state().rest > 0.0
     }
 
     /// Until what is returned is dropped, somebody waits for the target.
     pub(super) fn waits(&self) -> Waits<'_> {
-        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).waits_since = Some(Instant::now());
-        }
-        Waits(self)
+        let since = Instant::now();
+        self.state().waiting.push(since);
+        Waits { pace: self, since }
     }
 
-    /// How long the target has been waited for; none where nobody waits.
+    /// How long the target has been waited for, by who waits longest; none where nobody does.
     pub fn waited(&self) -> Option<Duration> {
-        let since = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).waits_since;
-        since.filter(|_| self.waiting.load(Ordering::SeqCst) > 0).map(|since| since.elapsed())
+        self.state().waiting.iter().min().map(Instant::elapsed)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Waits<'a>(&'a Pace);
+pub(super) struct Waits<'a> {
+    pace: &'a Pace,
+    since: Instant,
+}
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        let waiting = &mut self.pace.state().waiting;
+        if let Some(at) = waiting.iter().position(|since| *since == self.since) {
+            waiting.swap_remove(at);
+        }
     }
 }
 
@@ -143,12 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn somebody_waits_until_all_have_what_they_wait_for() {
+    fn as_long_as_who_waits_longest_and_not_since_the_first_of_many() {
         let pace = Pace::new(true);
         assert_eq!(pace.waited(), None);
-        let (one, other) = (pace.waits(), pace.waits());
+        let one = pace.waits();
+        let since = one.since;
+        let other = Waits { pace: &pace, since: since + MS };
+        pace.state().waiting.push(other.since);
+        assert_eq!(pace.state().waiting.iter().min(), Some(&since));
         drop(one);
-        assert!(pace.waited().is_some());
+        assert_eq!(pace.state().waiting, [since + MS], "the second has waited for less");
         drop(other);
         assert_eq!(pace.waited(), None);
     }
